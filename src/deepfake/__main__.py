@@ -1,0 +1,122 @@
+"""`python -m deepfake STAGE [STAGE …] [key=value …]`: run stages, one after the other, with one configuration."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+from deepfake import __version__
+from deepfake.config import Config, continue_run, help_text, load_config, presets
+from deepfake.errors import UserError, closest
+
+# name: (line of help, sections and keys that it reads)
+STAGES = {
+    "index": ("a raw folder → media: which files, which labels", ("paths", "data", "num_workers")),
+    "extract": ("media → faces: decode, find faces, cut crops", ("paths", "data", "crop", "extract", "num_workers")),
+    "folds": ("media → folds: stratified, without leaks", ("paths", "data", "folds", "seed")),
+    "train": (
+        "faces and folds → trained folds and their out-of-fold logits",
+        (
+            *("paths", "data", "crop", "extract", "model", "augment", "optim", "train", "infer"),
+            *("name", "fold", "seed", "num_workers"),
+        ),
+    ),
+    "infer": (
+        "trained folds and test crops → submission.csv",
+        ("paths", "data", "infer", "name", "fold", "num_workers"),
+    ),
+}
+
+USAGE = """usage: python -m deepfake STAGE [STAGE …] [preset=NAME] [key=value …]
+       python -m deepfake STAGE --help      every key that the stage reads"""
+
+
+class _BarFriendly(logging.Handler):
+    """Writes lines to standard error, above a progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" in sys.modules:
+            sys.modules["tqdm"].tqdm.write(self.format(record), file=sys.stderr)
+        else:
+            sys.stderr.write(self.format(record) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 done, 2 a user's mistake (told in one line), 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if "--version" in arguments:
+        print(f"deepfake {__version__}")
+        return 0
+    stages = [word for word in arguments if "=" not in word and not word.startswith("-")]
+    options = [word for word in arguments if "=" in word]
+    try:
+        _check_words(arguments, stages)
+        if not stages or "--help" in arguments or "-h" in arguments:
+            print(_help(stages))
+            return 0
+        _start_log()
+        _run(stages, options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `… --help | head` has read enough
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _run(stages: list[str], options: list[str]) -> None:
+    from deepfake.stages.common import check_crops
+
+    cfg = _configure(stages, options)
+    if len(stages) > 1:  # crops are replaced only when extract alone is asked to
+        check_crops(cfg)
+    for stage in stages:
+        importlib.import_module(f"deepfake.stages.{stage}").run(cfg)
+
+
+def _configure(stages: list[str], options: list[str]) -> Config:
+    """Inference without training goes by the configuration of the run that it continues."""
+    from deepfake.stages.common import run_to_continue
+
+    cfg = load_config(options)
+    if "infer" in stages and "train" not in stages:
+        return continue_run(cfg.run, run_to_continue(cfg), options)
+    return cfg
+
+
+def _check_words(arguments: list[str], stages: list[str]) -> None:
+    for word in stages:
+        if word not in STAGES:
+            raise UserError(f"{word!r} is not a stage; there are {', '.join(STAGES)}.{closest(word, list(STAGES))}")
+    for word in arguments:
+        if word.startswith("-") and word not in ("--help", "-h"):
+            raise UserError(f"{word!r}: settings are written key=value, without dashes; --help prints the keys")
+
+
+def _help(stages: list[str]) -> str:
+    if not stages:
+        lines = [f"  {name:<9}{about}" for name, (about, _) in STAGES.items()]
+        return "\n".join([USAGE, "", "stages:", *lines, "", f"presets: {', '.join(presets())}"])
+    blocks = [f"{stage}: {STAGES[stage][0]}\n{help_text((*STAGES[stage][1], 'preset'))}" for stage in stages]
+    return "\n\n".join([USAGE, *blocks, f"presets: {', '.join(presets())}"])
+
+
+def _start_log() -> None:
+    handler = _BarFriendly()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("deepfake")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+
+
+def console() -> None:
+    """The `deepfake` command."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,1 @@
+"""Training and prediction: augmentation, data, models, the loop, checkpoints."""

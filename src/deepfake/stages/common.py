@@ -1,0 +1,108 @@
+"""What every stage does the same way: talk, find out whether there is work, count what failed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfake import layout
+from deepfake.config import Config, shaping
+from deepfake.errors import UserError
+from deepfake.tables import differences, read_provenance
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def raw_root(cfg: Config) -> Path:
+    """The folder that media paths are relative to: data.root, else the listing's folder, else the demo set's."""
+    if cfg.data.root:
+        return Path(cfg.data.root)
+    return Path(cfg.data.listing).parent if cfg.data.listing else layout.demo_folder(cfg.paths.data)
+
+
+def crop_settings(cfg: Config) -> dict[str, Any]:
+    """What shapes crops; kept beside the faces table and compared before crops are used."""
+    return shaping(cfg, "crop", "extract")
+
+
+def check_crops(cfg: Config) -> None:
+    """UserError when this data set's crops were cut with other settings than this configuration's."""
+    faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
+    old = read_provenance(faces_path)
+    if old is not None and old.config != crop_settings(cfg):
+        changed = ", ".join(differences(old.config, crop_settings(cfg)))
+        raise UserError(
+            f"{faces_path} was cut with other settings ({changed}): ask for those, keep both with data.name=OTHER, "
+            f"or replace the crops by running `python -m deepfake extract` with these settings first"
+        )
+
+
+def trained_folds(runs: Path, run: str) -> dict[str, Path]:
+    """Finished folds of a run, by name (`0`, `1`, …, `full`), numbers first."""
+    folder = layout.run_folder(runs, run)
+    finished = [path.parent for path in folder.glob("*/best.safetensors") if layout.fold_done(path.parent).is_file()]
+    names = {path.name.removeprefix("fold"): path for path in finished}
+    return dict(sorted(names.items(), key=lambda item: (item[0] == "full", len(item[0]), item[0])))
+
+
+def run_to_continue(cfg: Config) -> dict[str, Any]:
+    """The saved configuration of the run that `cfg` names. UserError when it has no trained fold."""
+    folds = trained_folds(cfg.paths.runs, cfg.run)
+    if not folds:
+        there = sorted(path.name for path in cfg.paths.runs.glob("*") if trained_folds(cfg.paths.runs, path.name))
+        known = f"runs with trained folds: {', '.join(there)} (name=…)" if there else "no run has a trained fold yet"
+        folder = layout.run_folder(cfg.paths.runs, cfg.run)
+        raise UserError(f"{folder} holds no trained fold; {known}. Train with ./run_train.sh first")
+    return json.loads(layout.run_config(next(iter(folds.values()))).read_text())["config"]
+
+
+def say(stage: str, message: str) -> None:
+    """One line of the log: time, stage, message."""
+    logging.getLogger("deepfake").info("%-8s %s", stage, message)
+
+
+class _Lines:
+    """A stand-in for a terminal: each state of a progress bar becomes a line of its own."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            sys.stderr.write(text.strip("\r\n") + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def progress(total: int, label: str, unit: str, done: int = 0) -> tqdm:
+    """A bar with rate and time left; where the output is not a terminal, a line every ten seconds or so."""
+    from tqdm import tqdm
+
+    shown = {"mininterval": 0.2} if sys.stderr.isatty() else {"mininterval": 10.0, "file": _Lines(), "ncols": 100}
+    return tqdm(total=total, initial=done, desc=f"         {label:<8}", unit=f" {unit}", dynamic_ncols=True, **shown)
+
+
+def worker_count(asked: int) -> int:
+    """Number of worker processes: as asked, or (-1) one a core that this process may use, at most 16."""
+    return asked if asked >= 0 else min(16, len(os.sched_getaffinity(0)))
+
+
+def loader_workers(asked: int) -> int:
+    """Processes that load crops: as asked, or (-1) half the cores, as a CPU has its other half busy with the model."""
+    return asked if asked >= 0 else max(1, worker_count(-1) // 2)
+
+
+def share(part: int, whole: int) -> str:
+    """`3 of 40 (7.5 %)`."""
+    return f"{part} of {whole} ({100 * part / max(1, whole):.1f} %)"
+
+
+def listed(items: Iterable[Any], most: int = 5) -> str:
+    """The first few items, and how many more there are."""
+    names = [str(item) for item in items]
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

@@ -1,0 +1,295 @@
+"""The contracts between stages: each table's columns, key and checks; whole-or-nothing writes; provenance.
+
+Beside a table `t.parquet` lies `t.parquet.json`: which stage wrote it, from which settings and which input files.
+A stage whose provenance matches has nothing to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepfake.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: pandas dtype, a line for the data dictionary, whether it may be null, and its allowed values."""
+
+    dtype: str
+    about: str
+    nullable: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's contract. `check` is run on every write and every read."""
+
+    name: str
+    about: str
+    key: tuple[str, ...]
+    columns: dict[str, Column]
+
+    def check(self, frame: pd.DataFrame, where: str | Path = "") -> pd.DataFrame:
+        """`frame` with exactly this table's columns, in order and typed; UserError names the first fault."""
+        where = f" in {where}" if where else ""
+        missing = [name for name in self.columns if name not in frame]
+        extra = [name for name in frame if name not in self.columns]
+        if missing or extra:
+            raise UserError(f"{self.name} table{where}: missing columns {missing}, unknown columns {extra}")
+        try:
+            frame = frame[list(self.columns)].astype({name: column.dtype for name, column in self.columns.items()})
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.name} table{where}: a value has the wrong type ({error})") from error
+        for name, column in self.columns.items():
+            self._check_values(frame[name], column, where)
+        doubled = frame[frame.duplicated(list(self.key))]
+        if len(doubled):
+            first = dict(doubled.iloc[0][list(self.key)])
+            raise UserError(f"{self.name} table{where}: {len(doubled)} rows repeat a key, first {first}")
+        return frame.reset_index(drop=True)
+
+    def _check_values(self, values: pd.Series, column: Column, where: str) -> None:
+        if not column.nullable and values.isna().any():
+            raise UserError(f"{self.name} table{where}: {int(values.isna().sum())} empty values in {values.name!r}")
+        if column.allowed:
+            wrong = values[values.notna() & ~values.isin(list(column.allowed))]
+            if len(wrong):
+                allowed = ", ".join(column.allowed)
+                raise UserError(f"{self.name} table{where}: {values.name} = {wrong.iloc[0]!r}; allowed: {allowed}")
+
+    def empty(self) -> pd.DataFrame:
+        """A typed frame without rows."""
+        import pandas as pd
+
+        return self.check(pd.DataFrame({name: [] for name in self.columns}))
+
+    def write(self, frame: pd.DataFrame, path: Path, provenance: Provenance | None = None) -> pd.DataFrame:
+        """Write whole or not at all (.parquet or .csv), then the provenance; gives the checked frame back."""
+        frame = self.check(frame, path)
+        with replacing(path) as temporary:
+            if path.suffix == ".parquet":
+                frame.to_parquet(temporary, index=False)
+            else:
+                frame.to_csv(temporary, index=False)
+        if provenance is not None:
+            record = asdict(provenance) | {"rows": len(frame), "git_commit": git_commit()}
+            write_json(record, provenance_path(path))
+        return frame
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """Read and check. UserError when the file is not there or is not this table."""
+        import pandas as pd
+
+        if not path.is_file():
+            raise UserError(f"{path} does not exist: run the stage that writes it (the {self.name} table) first")
+        if path.suffix == ".parquet":
+            return self.check(pd.read_parquet(path), path)
+        dtypes = {name: column.dtype for name, column in self.columns.items()}
+        try:
+            return self.check(pd.read_csv(path, dtype=dtypes), path)
+        except (ValueError, pd.errors.ParserError) as error:
+            raise UserError(f"{path} is not a {self.name} table: {error}") from error
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What shaped a table: the stage, its part of the configuration (plain JSON values), and its inputs' sha256."""
+
+    stage: str
+    config: dict
+    inputs: dict[str, str]
+
+
+def provenance_path(path: Path) -> Path:
+    """`faces.parquet` → `faces.parquet.json`."""
+    return path.with_name(path.name + ".json")
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """What lies beside the table at `path`; None when the table or its record is missing."""
+    record_path = provenance_path(path)
+    if not (path.is_file() and record_path.is_file()):
+        return None
+    record = json.loads(record_path.read_text())
+    return Provenance(record["stage"], record["config"], record["inputs"])
+
+
+def is_current(path: Path, provenance: Provenance) -> bool:
+    """True when the table at `path` was written by the same stage from the same settings and inputs."""
+    return read_provenance(path) == Provenance(**json.loads(json.dumps(asdict(provenance))))
+
+
+def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+    """Keys in which two nested dicts differ, as `crop.margin: 0.3 → 0.5`."""
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} → {after}")
+    return found
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that becomes `path` when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(value: dict, path: Path) -> None:
+    """Indented JSON, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def digest(value: object) -> str:
+    """Hex digest of a JSON-able value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def git_commit() -> str | None:
+    """The commit of the code that is running, None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+BOX = ("x0", "y0", "x1", "y1")
+LANDMARK_COLUMNS = tuple(f"{point}_{axis}" for point in LANDMARKS for axis in "xy")
+FACE_KEY = ("media_id", "frame_idx", "face_idx")
+
+_FACE_KEY_COLUMNS = {
+    "media_id": Column("str", "the medium, as in the media table"),
+    "frame_idx": Column("int32", "number of the frame in the video, from 0; 0 for an image"),
+    "face_idx": Column("int32", "number of the face in the frame, from 0, most certain first"),
+}
+_LABEL = Column("Int8", "0 real, 1 fake, empty = unknown", nullable=True)
+_METHOD = Column("str", "generator or manipulation, 'real' for reals", nullable=True)
+
+MEDIA = Table(
+    "media",
+    "every video and image of a data set",
+    ("media_id",),
+    {
+        "media_id": Column("str", "the medium's name in this data set: its path below the raw root"),
+        "dataset": Column("str", "name of the data set"),
+        "kind": Column("str", "video or image", allowed=("video", "image")),
+        "path": Column("str", "file, below the raw root"),
+        "split": Column("str", "train or test", allowed=("train", "test")),
+        "label": _LABEL,
+        "method": _METHOD,
+        "source_id": Column("str", "the original (or person) it comes from", nullable=True),
+        "donor_id": Column("str", "the original (or person) whose face was put in", nullable=True),
+        "num_bytes": Column("int64", "size of the file"),
+        "content_id": Column("str", "sha256 of the file where another file has the same size", nullable=True),
+    },
+)
+
+FACES = Table(
+    "faces",
+    "every crop: one row a face, or a centre square where no face was found",
+    FACE_KEY,
+    _FACE_KEY_COLUMNS
+    | {
+        "found": Column("bool", "a face was found here (or a whole picture was asked for); false = centre square"),
+        "prob": Column("float32", "the detector's probability; empty without a detection", nullable=True),
+        "x0": Column("float32", "box, left, px of the upright frame, before the margin"),
+        "y0": Column("float32", "box, top"),
+        "x1": Column("float32", "box, right"),
+        "y1": Column("float32", "box, bottom"),
+    }
+    | {
+        name: Column("float32", f"landmark {name[:-2].replace('_', ' ')}, {name[-1]}, px of the frame", nullable=True)
+        for name in LANDMARK_COLUMNS
+    }
+    | {
+        "pts_s": Column("float32", "time of the frame, seconds from the start"),
+        "path": Column("str", "crop, below data/<dataset>/"),
+    },
+)
+
+FOLDS = Table(
+    "folds",
+    "the split: which fold validates a medium",
+    ("media_id",),
+    {
+        "media_id": Column("str", "the medium, as in the media table"),
+        "group_id": Column("str", "media that must stay together share it"),
+        "label": Column("Int8", "0 real, 1 fake"),
+        "method": _METHOD,
+        "fold": Column("int16", "the fold that validates on it, from 0"),
+    },
+)
+
+OOF = Table(
+    "out-of-fold",
+    "a trained fold's logits of the media it did not see",
+    (*FACE_KEY, "view"),
+    _FACE_KEY_COLUMNS
+    | {
+        "view": Column("str", "test-time view: identity, hflip"),
+        "found": Column("bool", "as in the faces table"),
+        "label": Column("Int8", "0 real, 1 fake"),
+        "logit": Column("float32", "log-odds of fake"),
+    },
+)
+
+LOGITS = Table(
+    "logits",
+    "every logit behind a submission",
+    (*FACE_KEY, "run", "fold", "view"),
+    _FACE_KEY_COLUMNS
+    | {
+        "run": Column("str", "name of the run"),
+        "fold": Column("str", "fold of the run whose model spoke: 0, 1, …, full"),
+        "view": Column("str", "test-time view: identity, hflip"),
+        "found": Column("bool", "as in the faces table"),
+        "logit": Column("float32", "log-odds of fake"),
+    },
+)
+
+PROBLEMS = Table(
+    "problems",
+    "what failed, and why",
+    ("media_id",),
+    {
+        "media_id": Column("str", "the medium, as in the media table"),
+        "error": Column("str", "kind of failure"),
+        "detail": Column("str", "what was said about it", nullable=True),
+    },
+)
+
+TABLES = (MEDIA, FACES, FOLDS, OOF, LOGITS, PROBLEMS)
