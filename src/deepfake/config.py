@@ -21,7 +21,18 @@ from deepfake.errors import UserError, closest
 OWN_DATA = ("data.root", "data.listing")  # keys that point at the user's own media
 TRAINED = ("crop", "extract", "folds", "model", "augment", "optim", "train")  # sections that a trained run has fixed
 
-LayoutName = Literal["auto", "demo", "dfdc", "ffdi", "faceforensics", "celebdf", "generators", "folders", "listing"]
+LayoutName = Literal[
+    "auto",
+    "demo",
+    "dfdc",
+    "ffdi",
+    "faceforensics",
+    "celebdf",
+    "generators",
+    "folders",
+    "unlabelled",
+    "listing",
+]
 
 
 def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None, shapes: bool = True) -> Any:

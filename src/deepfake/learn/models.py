@@ -124,6 +124,8 @@ def load_weights(detector: Detector, path: Path) -> None:
     """
     state = {_strip(key): value for key, value in _read_state(path).items()}
     own = detector.backbone.state_dict()
+    scalars = [key for key, value in own.items() if value.ndim == 0 and key in state and state[key].numel() == 1]
+    state |= {key: state[key].reshape(()) for key in scalars}  # some writers store counters as arrays of one
     heads = detector.backbone.pretrained_cfg.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     is_head = {key: any(key.startswith(f"{head}.") for head in heads) for key in own.keys() | state.keys()}

@@ -44,13 +44,18 @@ def run(cfg: Config) -> None:
 
 
 def _render_demo(cfg: Config, folder: Path) -> None:
-    from deepfake.forge.demo import count_clips, is_rendered, render_demo
+    from deepfake.forge.demo import LISTING, render_demo
 
-    if is_rendered(folder):
+    if (folder / LISTING).is_file():
         return
     say("index", f"no data.root given: rendering the built-in demo set into {folder}")
-    with progress(count_clips(), "index", "media") as bar:
-        render_demo(folder, seed=DEMO_SEED, num_workers=worker_count(cfg.num_workers), on_progress=bar.update)
+    with progress(0, "render", "media") as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        render_demo(folder, seed=DEMO_SEED, num_workers=worker_count(cfg.num_workers), on_progress=show)
 
 
 def _check_contradictions(cfg: Config, reading: Reading) -> None:
