@@ -1,0 +1,58 @@
+"""Media that the tests make, and the pipeline's real entry point."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# Settings under which the whole pipeline takes seconds.
+TINY = (
+    *("crop.size=64", "extract.num_frames=2", "extract.detect_size=240", "folds.num_folds=2", "num_workers=2"),
+    *("model.name=test_resnet", "model.pretrained=false", "model.image_size=48"),
+    *("train.epochs=2", "train.batch_size=8", "train.frames_per_medium=2"),
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    output: str
+
+
+def environment() -> dict[str, str]:
+    """This process's, with the package importable and no GPU."""
+    return os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture
+def deepfake(tmp_path: Path) -> Callable[..., Done]:
+    """`deepfake("index", "data.root=…")` runs `python -m deepfake …` in tmp_path; its status and all it said."""
+
+    def run(*arguments: object) -> Done:
+        command = [sys.executable, "-m", "deepfake", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+        return Done(done.returncode, done.stdout + done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo set: eight people to train on, two to test on; clips and stills, reals and fakes."""
+    from deepfake.forge.demo import render_demo
+
+    folder = tmp_path_factory.mktemp("media") / "people"
+    render_demo(folder, seed=1, num_workers=2, num_train=8, num_test=2)
+    return folder
