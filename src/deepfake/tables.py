@@ -293,3 +293,14 @@ PROBLEMS = Table(
 )
 
 TABLES = (MEDIA, FACES, FOLDS, OOF, LOGITS, PROBLEMS)
+
+
+def dictionary() -> str:
+    """The data dictionary: every table and column, as Markdown."""
+    blocks = []
+    for table in TABLES:
+        head = f"**{table.name}**: {table.about}; key {', '.join(table.key)}"
+        lines = [head, "", "| column | type | what |", "|---|---|---|"]
+        lines += [f"| {name} | {column.dtype} | {column.about} |" for name, column in table.columns.items()]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
