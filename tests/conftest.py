@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,21 +27,27 @@ class Done:
     output: str
 
 
+# As in this process, so in those that tests start: no GPU, no model hub.
+os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+
+
 def environment() -> dict[str, str]:
-    """This process's, with the package importable and no GPU."""
-    return os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+    """This process's, with the package importable."""
+    return os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
 
 
 @pytest.fixture
-def deepfake(tmp_path: Path) -> Callable[..., Done]:
-    """`deepfake("index", "data.root=…")` runs `python -m deepfake …` in tmp_path; its status and all it said."""
+def deepfake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable[..., Done]:
+    """`deepfake("index", "data.root=…")` is `python -m deepfake …` in tmp_path: its status and all it said."""
+    from deepfake.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> Done:
-        command = [sys.executable, "-m", "deepfake", *map(str, arguments)]
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
-        )
-        return Done(done.returncode, done.stdout + done.stderr)
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Done(status, said.out + said.err)
 
     return run
 

@@ -69,13 +69,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(stages: list[str], options: list[str]) -> None:
-    from deepfake.stages.common import check_crops
-
     cfg = _configure(stages, options)
-    if len(stages) > 1:  # crops are replaced only when extract alone is asked to
-        check_crops(cfg)
-    for stage in stages:
-        importlib.import_module(f"deepfake.stages.{stage}").run(cfg)
+    modules = [importlib.import_module(f"deepfake.stages.{stage}") for stage in stages]
+    for number, module in enumerate(modules):
+        if stages[number] == "extract":  # which can take hours: what is wrong with the rest is said before
+            for later in modules[number + 1 :]:
+                later.check(cfg)
+        module.run(cfg)
 
 
 def _configure(stages: list[str], options: list[str]) -> Config:

@@ -174,6 +174,13 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def rows_digest(frame: pd.DataFrame) -> str:
+    """Hex digest of a frame's rows, in order, without its index."""
+    import pandas as pd
+
+    return hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()
+
+
 def git_commit() -> str | None:
     """The commit of the code that is running, None outside a checkout."""
     here = Path(__file__).resolve().parent

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY, TINY, environment
 
-CHAIN = ("index", "extract", "folds", "train", "infer")
+CHAIN = ("index", "folds", "extract", "train", "infer")
 
 
 @pytest.fixture(scope="module")

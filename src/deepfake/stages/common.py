@@ -87,8 +87,8 @@ def progress(total: int, label: str, unit: str, done: int = 0) -> tqdm:
 
 
 def worker_count(asked: int) -> int:
-    """Number of worker processes: as asked, or (-1) one a core that this process may use, at most 16."""
-    return asked if asked >= 0 else min(16, len(os.sched_getaffinity(0)))
+    """Number of worker processes, at least 1: as asked, or (-1) one a core that this process may use, at most 16."""
+    return max(1, asked if asked >= 0 else min(16, len(os.sched_getaffinity(0))))
 
 
 def loader_workers(asked: int) -> int:

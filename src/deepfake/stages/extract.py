@@ -101,6 +101,8 @@ def _extract_pending(cfg: Config, media: pd.DataFrame, journal: Journal) -> None
     pending = [row for row in media.itertuples() if row.media_id not in kept]
     if kept:
         say("extract", f"going on: {share(len(kept), len(media))} media are done")
+    elif journal.path.is_file():
+        say("extract", "starting anew: what was cut before had other settings")
     with journal.open(kept) as handle, progress(len(media), "extract", "media", done=len(kept)) as bar:
         for entry in _cut_all(cfg, pending):
             handle.write(json.dumps(entry) + "\n")
@@ -112,7 +114,7 @@ def _cut_all(cfg: Config, pending: list) -> Iterator[dict]:
     """Journal entries of all pending media, as they finish. A worker that dies or hangs takes one medium along."""
     from pebble import ProcessPool
 
-    workers = max(1, min(worker_count(cfg.num_workers), len(pending)))
+    workers = min(worker_count(cfg.num_workers), max(1, len(pending)))
     todo, running = deque(pending), {}
     if not todo:
         return

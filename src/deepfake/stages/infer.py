@@ -44,7 +44,7 @@ def run(cfg: Config) -> None:
     <name> is the run's, with the data set's where that is not the one that the run was trained on.
     """
     run_to_continue(cfg)  # refuses a run without trained folds
-    check_crops(cfg)
+    check(cfg)
     job = _prepare(cfg)
     logits_path = layout.logits_table(cfg.paths.submissions, job.name)
     inputs = {f"fold {name}": sha256(layout.best_weights(folder)) for name, folder in job.folds.items()}
@@ -58,22 +58,36 @@ def run(cfg: Config) -> None:
     _submit(cfg, job, logits)
 
 
-def _prepare(cfg: Config) -> Job:
-    """Everything that can be wrong with what was asked is found here, before a model is loaded."""
-    from deepfake.learn.checkpoint import read_facts
+def check(cfg: Config) -> None:
+    """UserError for all that can be known to be wrong before crops are there: crops of other settings, no test media,
+    a sample submission that is broken or asks for others."""
     from deepfake.score.submission import match_names, read_sample
 
-    folds = _chosen_folds(cfg)
+    check_crops(cfg)
+    sample_path = _sample_path(cfg)
+    media_ids = _test_media(cfg).media_id
+    if sample_path:
+        match_names(read_sample(sample_path).iloc[:, 0], media_ids, sample_path)
+
+
+def _test_media(cfg: Config) -> pd.DataFrame:
     media = MEDIA.read(layout.media_table(cfg.paths.data, cfg.dataset))
     media = media[media.split == "test"].reset_index(drop=True)
     if media.empty:
         raise UserError(f"{cfg.dataset} has no test media; put them in a test folder, or point data.root= at others")
+    return media
+
+
+def _prepare(cfg: Config) -> Job:
+    from deepfake.learn.checkpoint import read_facts
+    from deepfake.score.submission import read_sample
+
+    folds = _chosen_folds(cfg)
+    media = _test_media(cfg)
     faces = FACES.read(layout.faces_table(cfg.paths.data, cfg.dataset))
     faces = faces[faces.media_id.isin(media.media_id)].reset_index(drop=True)
     sample_path = _sample_path(cfg)
     sample = read_sample(sample_path) if sample_path else None
-    if sample is not None:
-        match_names(sample.iloc[:, 0], media.media_id, sample_path)
     trained_on = read_facts(layout.best_weights(next(iter(folds.values()))))["dataset"]
     name = cfg.run if cfg.dataset == trained_on else f"{cfg.run}_{cfg.dataset}"
     return Job(media, faces, folds, name, sample, sample_path)

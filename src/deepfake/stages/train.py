@@ -14,7 +14,18 @@ from deepfake import layout
 from deepfake.config import Config, resolved, shaping
 from deepfake.errors import UserError
 from deepfake.stages.common import check_crops, listed, loader_workers, progress, say, trained_folds
-from deepfake.tables import FACES, FOLDS, OOF, Provenance, differences, git_commit, replacing, sha256, write_json
+from deepfake.tables import (
+    FACES,
+    FOLDS,
+    OOF,
+    Provenance,
+    differences,
+    git_commit,
+    replacing,
+    rows_digest,
+    sha256,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,31 +37,48 @@ if TYPE_CHECKING:
 SHAPING = ("crop", "extract", "model", "augment", "optim", "train", "seed")
 
 
+def check(cfg: Config) -> None:
+    """UserError for all that can be known to be wrong before crops are there: crops of other settings, a fold that
+    does not exist, another training under the same name, a model or weights that cannot be had."""
+    check_crops(cfg)
+    for fold in _chosen_folds(cfg):
+        _check_same_run(layout.fold_folder(cfg.paths.runs, cfg.run, fold), _made_from(cfg))
+    if not layout.faces_table(cfg.paths.data, cfg.dataset).is_file():
+        _build_detector(cfg)
+
+
 def run(cfg: Config) -> None:
     """Train cfg.fold (a number, all, or full) of the run; what is finished is left alone, what was cut off goes on."""
-    check_crops(cfg)
-    faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
-    folds_path = layout.folds_table(cfg.paths.folds, cfg.dataset)
-    folds = FOLDS.read(folds_path)
-    chosen = _chosen_folds(cfg, folds, folds_path)
-    made_from = {"config": shaping(cfg, *SHAPING), "inputs": {"faces": sha256(faces_path), "folds": sha256(folds_path)}}
+    check(cfg)
+    made_from = _made_from(cfg)
     todo = []
-    for fold in chosen:
+    for fold in _chosen_folds(cfg):
         folder = layout.fold_folder(cfg.paths.runs, cfg.run, fold)
-        _check_same_run(folder, made_from)
         if layout.fold_done(folder).is_file():
             say("train", f"up to date: {folder}")
         else:
             todo.append(fold)
     if todo:
-        crops = _labelled_crops(FACES.read(faces_path), folds)
+        crops = _labelled_crops(cfg)
         for fold in todo:
             _train_fold(cfg, crops, fold, made_from)
     _report_run(cfg)
 
 
-def _chosen_folds(cfg: Config, folds: pd.DataFrame, where: Path) -> list[str]:
-    there = [str(number) for number in sorted(folds.fold.unique())]
+def _made_from(cfg: Config) -> dict[str, Any]:
+    """What shapes a training: settings, the folds, and the crops of their media (others may come and go)."""
+    folds_path = layout.folds_table(cfg.paths.folds, cfg.dataset)
+    faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
+    inputs = {"folds": sha256(folds_path)}
+    if faces_path.is_file():
+        faces = FACES.read(faces_path)
+        inputs["faces"] = rows_digest(faces[faces.media_id.isin(FOLDS.read(folds_path).media_id)])
+    return {"config": shaping(cfg, *SHAPING), "inputs": inputs}
+
+
+def _chosen_folds(cfg: Config) -> list[str]:
+    where = layout.folds_table(cfg.paths.folds, cfg.dataset)
+    there = [str(number) for number in sorted(FOLDS.read(where).fold.unique())]
     if cfg.fold == "all":
         return there
     if cfg.fold not in ("full", *there):
@@ -63,18 +91,20 @@ def _check_same_run(folder: Path, made_from: dict[str, Any]) -> None:
     path = layout.run_config(folder)
     if not path.is_file():
         return
-    changed = differences(json.loads(path.read_text())["made_from"], json.loads(json.dumps(made_from)))
+    old = json.loads(path.read_text())["made_from"]
+    changed = differences(old["config"], json.loads(json.dumps(made_from["config"])))
+    changed += [f"other {name}" for name, value in made_from["inputs"].items() if value != old["inputs"].get(name)]
     if changed:
-        short = [line.removeprefix("config.") for line in changed if line.startswith("config.")]
-        other = [line.split(":")[0].removeprefix("inputs.") for line in changed if line.startswith("inputs.")]
-        short += [f"other {name}" for name in other]
         raise UserError(
-            f"{folder} was trained with other settings ({listed(short)}): give this run a name of its own with "
+            f"{folder} was trained with other settings ({listed(changed)}): give this run a name of its own with "
             f"name=…, or remove {folder}"
         )
 
 
-def _labelled_crops(faces: pd.DataFrame, folds: pd.DataFrame) -> pd.DataFrame:
+def _labelled_crops(cfg: Config) -> pd.DataFrame:
+    """The faces table's rows of labelled training media, with label and fold."""
+    folds = FOLDS.read(layout.folds_table(cfg.paths.folds, cfg.dataset))
+    faces = FACES.read(layout.faces_table(cfg.paths.data, cfg.dataset))
     crops = faces.merge(folds[["media_id", "label", "fold"]], on="media_id")
     lost = folds[~folds.media_id.isin(crops.media_id)]
     if len(lost):
@@ -106,17 +136,25 @@ def _train_fold(cfg: Config, crops: pd.DataFrame, name: str, made_from: dict[str
 
 
 def _prepare(cfg: Config, crops: pd.DataFrame, name: str) -> Fold:
-    """The fold's crops, and a detector with its starting weights on its device."""
-    import torch
-
+    """The fold's crops, and its detector on its device."""
     from deepfake.learn.engine import choose_precision
-    from deepfake.learn.models import build_detector, load_weights, resolve_spec
 
     held_out = crops.fold.astype(str) == name
     train_crops = crops[~held_out & crops.found].reset_index(drop=True)
     if train_crops.label.nunique() < 2:
         raise UserError(f"fold {name} has no crops with a face of one of the classes to train on: see extract's counts")
     precision = choose_precision(cfg.train.amp)
+    detector = _build_detector(cfg).to(precision.device)
+    folder = layout.fold_folder(cfg.paths.runs, cfg.run, name)
+    return Fold(name, folder, detector, precision, train_crops, crops[held_out].reset_index(drop=True))
+
+
+def _build_detector(cfg: Config) -> Detector:
+    """The model with its starting weights, the same for the same seed."""
+    import torch
+
+    from deepfake.learn.models import build_detector, load_weights, resolve_spec
+
     torch.manual_seed(cfg.seed)
     model = dataclasses.asdict(cfg.model)
     pretrained, weights = model.pop("pretrained"), model.pop("weights")
@@ -124,8 +162,7 @@ def _prepare(cfg: Config, crops: pd.DataFrame, name: str) -> Fold:
     detector = build_detector(spec, pretrained=pretrained and not weights)
     if weights:
         load_weights(detector, Path(weights))
-    folder = layout.fold_folder(cfg.paths.runs, cfg.run, name)
-    return Fold(name, folder, detector.to(precision.device), precision, train_crops, crops[held_out])
+    return detector
 
 
 def _fit(cfg: Config, fold: Fold) -> None:
