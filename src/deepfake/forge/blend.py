@@ -1,0 +1,129 @@
+"""Putting a forged patch into a picture: soft masks that end, colour matching, moves between picture and face grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfake.forge.fields import Array
+from deepfake.forge.points import FacePoints, compose
+
+Image = NDArray[np.uint8]
+SHIFT_BITS = 4  # cv2 draws polygons in sixteenths of a pixel
+
+
+@dataclass(frozen=True)
+class MaskParams:
+    """A soft mask as a deformed copy of an outline. Constant over a clip."""
+
+    scale: float = 1.0  # size of the outline about its middle
+    softness: float = 0.06  # standard deviation of the edge, in face units
+    ripple: tuple[float, ...] = ()  # share by which the radius swells: cosine and sine of turns 1, 2, …
+    strength: float = 1.0  # opacity in the middle
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """The part of a picture that a mask covers; outside it the mask is exactly zero."""
+
+    rows: slice
+    cols: slice
+    mask_HW: Array  # 0..1
+
+    def shift(self, matrix_23: Array) -> Array:
+        """An affine map into the picture as one into the patch."""
+        moved = matrix_23.copy()
+        moved[:, 2] -= (self.cols.start, self.rows.start)
+        return moved
+
+
+def sample_mask(rng: np.random.Generator, *, scale: tuple[float, float], softness: tuple[float, float]) -> MaskParams:
+    """A mask of a size and softness drawn from the ranges, with an edge that ripples by a few per cent."""
+    ripple = tuple((rng.normal(0, 0.03, size=6) / np.repeat([1.0, 1.5, 2.0], 2)).tolist())
+    return MaskParams(scale=float(rng.uniform(*scale)), softness=float(rng.uniform(*softness)), ripple=ripple)
+
+
+def soft_mask(outline_K2: Array, px_per_unit: float, shape_HW: tuple[int, int], params: MaskParams) -> Patch | None:
+    """The mask of an outline inside a picture; None when the picture does not show it."""
+    polygon = _deform(outline_K2, params)
+    sigma = max(params.softness * px_per_unit, 0.5)
+    reach = int(np.ceil(3 * sigma)) + 2
+    low = np.maximum(np.floor(polygon.min(0)).astype(int) - reach, 0)
+    high = np.minimum(np.ceil(polygon.max(0)).astype(int) + reach, (shape_HW[1], shape_HW[0]))
+    if np.any(high - low < 2):
+        return None
+    mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+    cv2.fillPoly(mask, [np.round((polygon - low) * 2**SHIFT_BITS).astype(np.int32)], 255, cv2.LINE_AA, SHIFT_BITS)
+    size = 2 * int(np.ceil(3 * sigma)) + 1
+    soft = cv2.GaussianBlur(mask, (size, size), sigma).astype(np.float32) * (params.strength / 255.0)
+    return Patch(slice(low[1], high[1]), slice(low[0], high[0]), soft)
+
+
+def _deform(outline_K2: Array, params: MaskParams) -> Array:
+    """The outline with its radius scaled and rippled."""
+    centre = outline_K2.mean(0)
+    arm = outline_K2 - centre
+    angle = np.arctan2(arm[:, 1], arm[:, 0])
+    swell = np.full(len(arm), params.scale)
+    for index, share in enumerate(params.ripple):
+        turn = index // 2 + 1
+        swell += share * (np.cos(turn * angle) if index % 2 == 0 else np.sin(turn * angle))
+    return centre + arm * swell[:, None]
+
+
+def paste(frame_HW3: Image, patch: Patch, forged_HW3: Array) -> Image:
+    """A copy of the frame with `forged` (0..255, of the patch's size) blended in; untouched where the mask is 0."""
+    out = frame_HW3.copy()
+    real = out[patch.rows, patch.cols].astype(np.float32)
+    mixed = real + (forged_HW3 - real) * patch.mask_HW[..., None]
+    out[patch.rows, patch.cols] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    return out
+
+
+@dataclass(frozen=True)
+class FaceGrid:
+    """A square of `size` pixels laid upright over a face: the picture a generator would see and return."""
+
+    size: int
+    half_units: float = 1.0  # from its centre to its edge, in face units
+    centre_v: float = 0.2
+
+    def to_picture(self, points: FacePoints) -> Array:
+        """Affine map from grid pixels to picture pixels. Shape: (2, 3)."""
+        unit = 2 * self.half_units / self.size
+        corner = (0.5 * unit - self.half_units, 0.5 * unit - self.half_units + self.centre_v)
+        return compose(points.matrix_23, np.array([[unit, 0, corner[0]], [0, unit, corner[1]]], np.float32))
+
+    def cut(self, frame_HW3: Image, points: FacePoints) -> Array:
+        """The face on the grid, 0..255, without aliasing. Shape: (size, size, 3)."""
+        step = points.px_per_unit * 2 * self.half_units / self.size
+        finer = max(1, int(np.ceil(step)))
+        fine = FaceGrid(self.size * finer, self.half_units, self.centre_v)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        face = cv2.warpAffine(
+            frame_HW3, fine.to_picture(points), (fine.size, fine.size), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
+        if finer > 1:
+            face = cv2.resize(face, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return face.astype(np.float32)
+
+    def lay(self, face_SS3: Array, points: FacePoints, patch: Patch, *, flags: int = cv2.INTER_CUBIC) -> Array:
+        """The grid's picture moved to where the patch lies. Shape: (H, W, 3) of the patch."""
+        height, width = patch.mask_HW.shape
+        matrix = patch.shift(self.to_picture(points))
+        return cv2.warpAffine(face_SS3, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def match_colour(source_HW3: Array, target_HW3: Array, weight_HW: Array, *, strength: float = 1.0) -> Array:
+    """`source` with mean and contrast of each channel moved to the target's, measured under the weight."""
+    weight = (weight_HW / max(float(weight_HW.sum()), 1e-6))[..., None]
+    means = [(image * weight).sum((0, 1)) for image in (source_HW3, target_HW3)]
+    spreads = [
+        np.sqrt((((image - mean) ** 2) * weight).sum((0, 1)))
+        for image, mean in zip((source_HW3, target_HW3), means, strict=True)
+    ]
+    matched = (source_HW3 - means[0]) * np.clip(spreads[1] / (spreads[0] + 1e-6), 0.5, 2.0) + means[1]
+    return source_HW3 + strength * (matched - source_HW3)

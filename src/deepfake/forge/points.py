@@ -1,0 +1,72 @@
+"""Where a face is: the five points every detector gives, and the outline of the inner face around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfake.forge.fields import Array
+
+# Eyes, nose, mouth corners of an average face; the eye at the left of the picture comes first. Face units.
+FIVE_TEMPLATE = np.array([(-0.33, -0.12), (0.33, -0.12), (0.0, 0.25), (-0.26, 0.54), (0.26, 0.54)], np.float32)
+
+
+def outline_template(num_points: int = 32) -> Array:
+    """The inner face (brows to just above the chin, inside the cheeks) in face units. Shape: (num_points, 2)."""
+    angle = np.linspace(0, 2 * np.pi, num_points, endpoint=False, dtype=np.float32)
+    u = 0.58 * np.cos(angle) * (1.0 - 0.14 * np.sin(angle))
+    v = 0.2 + np.where(np.sin(angle) > 0, 0.64, 0.67) * np.sin(angle)
+    return np.stack([u, v], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class FacePoints:
+    """Landmarks of one face in pixels of its picture."""
+
+    five_52: Array
+    outline_K2: Array
+
+    def __post_init__(self) -> None:
+        if self.five_52.shape != (5, 2) or self.outline_K2.ndim != 2 or self.outline_K2.shape[1] != 2:
+            raise ValueError(f"five_52 {self.five_52.shape}, outline_K2 {self.outline_K2.shape}; need (5, 2), (K, 2)")
+
+    @classmethod
+    def from_five(cls, five_52: Array) -> FacePoints:
+        """Points of a real face: the outline is the average one, moved by the similarity of the five points."""
+        five_52 = np.asarray(five_52, np.float32)
+        matrix = similarity(FIVE_TEMPLATE, five_52)
+        return cls(five_52, apply_affine(matrix, outline_template()))
+
+    @property
+    def matrix_23(self) -> Array:
+        """Similarity from face units to pixels of the picture."""
+        return similarity(FIVE_TEMPLATE, self.five_52)
+
+    @property
+    def px_per_unit(self) -> float:
+        """Scale of the face; brows to chin are about 1.35 units."""
+        matrix = self.matrix_23
+        return float(np.hypot(matrix[0, 0], matrix[1, 0]))
+
+
+def similarity(source_K2: Array, target_K2: Array) -> Array:
+    """Least-squares rotation, scale and shift that takes `source` to `target`. Shape: (2, 3)."""
+    source, target = source_K2 - source_K2.mean(0), target_K2 - target_K2.mean(0)
+    power = float((source**2).sum())
+    a = float((source * target).sum()) / power
+    b = float((source[:, 0] * target[:, 1] - source[:, 1] * target[:, 0]).sum()) / power
+    linear = np.array([[a, -b], [b, a]])
+    shift = target_K2.mean(0) - linear @ source_K2.mean(0)
+    return np.hstack([linear, shift[:, None]]).astype(np.float32)
+
+
+def apply_affine(matrix_23: Array, points_K2: Array) -> Array:
+    """Points moved by an affine map. Shape: (K, 2)."""
+    return (points_K2 @ matrix_23[:, :2].T + matrix_23[:, 2]).astype(np.float32)
+
+
+def compose(outer_23: Array, inner_23: Array) -> Array:
+    """The affine map that applies `inner`, then `outer`. Shape: (2, 3)."""
+    linear = outer_23[:, :2] @ inner_23[:, :2]
+    return np.hstack([linear, outer_23[:, :2] @ inner_23[:, 2:] + outer_23[:, 2:]]).astype(np.float32)

@@ -1,0 +1,110 @@
+"""The demo set is the same for any number of workers, survives interruption and treats its classes alike."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from pathlib import Path
+
+import av
+import cv2
+import pytest
+
+from deepfake.forge.demo import LISTING, SUBMISSION, TEST_LABELS, render_demo
+from deepfake.forge.shots import Recipe, plan_shots
+
+TINY = {"seed": 3, "num_train": 2, "num_test": 2}
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    render_demo(folder, num_workers=2, **TINY)
+    return folder
+
+
+def test_an_interrupted_render_is_unfinished_and_goes_on_to_the_same_bytes(demo: Path, tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def stop_early(done: int, total: int) -> None:
+        if done > 0:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        render_demo(tmp_path, num_workers=1, on_progress=stop_early, **TINY)
+    assert not (tmp_path / LISTING).exists()
+    (tmp_path / "media/train/half.mp4.part").write_bytes(b"half")
+    progress = []
+    render_demo(tmp_path, num_workers=1, on_progress=lambda done, total: progress.append((done, total)), **TINY)
+    assert progress[0][0] > 0 and progress[-1] == (20, 20)
+    assert _hashes(tmp_path) == _hashes(demo)
+
+
+def test_a_second_call_does_nothing_and_another_recipe_is_refused(demo: Path) -> None:
+    before, dates = _hashes(demo), {path: path.stat().st_mtime_ns for path in demo.rglob("*.mp4")}
+    progress = []
+    render_demo(demo, on_progress=lambda done, total: progress.append((done, total)), **TINY)
+    assert progress == [(20, 20)]
+    assert _hashes(demo) == before and {path: path.stat().st_mtime_ns for path in demo.rglob("*.mp4")} == dates
+    with pytest.raises(ValueError, match="another recipe"):
+        render_demo(demo, seed=4, num_train=2, num_test=2)
+
+
+def test_tables_name_every_medium_once_and_hide_the_test_labels(demo: Path) -> None:
+    listing, hidden, submission = (_rows(demo / name) for name in (LISTING, TEST_LABELS, SUBMISSION))
+    media = {str(path.relative_to(demo)) for path in (demo / "media").rglob("*.*")}
+    assert {row["path"] for row in listing} == media and len(listing) == len(media)
+    test = [row for row in listing if row["split"] == "test"]
+    assert {row["label"] + row["method"] + row["source_id"] + row["donor_id"] for row in test} == {""}
+    assert [row["path"] for row in hidden] == [row["path"] for row in test]
+    assert [row["filename"] for row in submission] == [Path(row["path"]).name for row in test]
+    assert {row["label"] for row in submission} == {"0.5"}
+    assert {row["method"] for row in hidden} == {"real", "swap", "upsampled", "self_blend", "reenact"}
+    train = [row for row in listing if row["split"] == "train"]
+    assert all((row["label"] == "0") == (row["method"] == "real") for row in train)
+    assert all(bool(row["donor_id"]) == (row["method"] == "swap") for row in train)
+
+
+def _technical(path: Path) -> tuple:
+    """All that a container says about its picture, with the encoder's own note of its settings."""
+    if path.suffix != ".mp4":
+        return path.suffix, cv2.imread(str(path)).shape
+    with av.open(str(path)) as clip:
+        stream = clip.streams.video[0]
+        note = re.search(rb"x264 - core.*?qpmin=\d+", path.read_bytes(), re.DOTALL)
+        return stream.frames, stream.average_rate, stream.height, stream.width, stream.pix_fmt, note.group()
+
+
+def test_media_of_one_shot_differ_in_nothing_technical(demo: Path) -> None:
+    shots = plan_shots(Recipe(**TINY))
+    assert len({shot.form for shot in shots}) > 1
+    for shot in shots:
+        paths = [demo / path for _, path in shot.media]
+        assert len({_technical(path) for path in paths}) == 1
+        assert len({path.stat().st_mtime_ns for path in paths}) == 1
+
+
+def test_partners_swap_with_each_other() -> None:
+    shots = plan_shots(Recipe(seed=0, num_train=40, num_test=14))
+    assert {frozenset((shot.person, shot.donor)) for shot in shots} == {frozenset((k, k + 1)) for k in range(0, 54, 2)}
+    names = [path for shot in shots for _, path in shot.media]
+    assert len(set(names)) == len(names) == 160 + 84
+    stills = sum(shot.num_frames == 1 for shot in shots) / len(shots)
+    assert 0.15 < stills < 0.35
+
+
+def test_an_odd_number_of_people_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_train is 3"):
+        render_demo(Path("unused"), num_train=3)
