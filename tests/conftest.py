@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-# Settings under which the whole pipeline takes seconds.
-TINY = (
-    *("crop.size=64", "extract.num_frames=2", "extract.detect_size=240", "folds.num_folds=2", "num_workers=2"),
-    *("model.name=test_resnet", "model.pretrained=false", "model.image_size=48"),
-    *("train.epochs=2", "train.batch_size=8", "train.frames_per_medium=2"),
-)
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    status: int
-    output: str
-
+from pipeline import Done
 
 # As in this process, so in those that tests start: no GPU, no model hub.
 os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-
-
-def environment() -> dict[str, str]:
-    """This process's, with the package importable."""
-    return os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
 
 
 @pytest.fixture

@@ -73,7 +73,9 @@ def crowd(num_sources=120, seed=0):
         rows.append({"media_id": f"{number}_real", "source_id": f"s{number}", "label": 0, "method": "real"})
         for fake in range(rng.integers(1, 4)):
             row = {"media_id": f"{number}_fake{fake}", "source_id": f"s{number}", "label": 1}
-            rows.append(row | {"method": ("swap", "gan")[fake % 2], "donor_id": f"s{rng.integers(10)}" if number < 20 else None})
+            rows.append(
+                row | {"method": ("swap", "gan")[fake % 2], "donor_id": f"s{rng.integers(10)}" if number < 20 else None}
+            )
     rows += [{"media_id": "test", "label": 1, "split": "test"}, {"media_id": "unknown", "split": "train"}]
     return media(*rows)
 
@@ -138,7 +140,7 @@ def test_more_folds_than_groups_are_refused_with_the_way_out():
     )
     with pytest.raises(UserError, match=r"num_folds=3, but the 3 training media form 2 groups .*group_donors=false"):
         assign_folds(table, num_folds=3, seed=0)
-    with pytest.raises(UserError, match="form 3 groups that must stay together: ask for fewer folds$"):
+    with pytest.raises(UserError, match=r"form 3 groups that must stay together: ask for fewer folds$"):
         assign_folds(table, num_folds=4, seed=0, group_donors=False)
 
 

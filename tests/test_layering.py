@@ -72,6 +72,7 @@ def test_importing_prints_nothing_and_the_light_modules_stay_light():
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, ",".join(light), ",".join(others)],
         cwd=ROOT.parent,
+        check=False,
         capture_output=True,
         text=True,
     )

@@ -145,7 +145,9 @@ def test_a_table_that_is_not_there_names_what_to_do(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["toy.parquet", "toy.csv"])
-@pytest.mark.parametrize("content", [b"", b"just text", b"\xff\xfe\x00\x01", b'name,kind\n1,"2\n', b"a,b\n1,2\n1,2,3\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"just text", b"\xff\xfe\x00\x01", b'name,kind\n1,"2\n', b"a,b\n1,2\n1,2,3\n"]
+)
 def test_a_foreign_file_is_refused_by_name(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=name):

@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         _start_log()
         _run(stages, options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = str(error).rpartition("UserError: ")[2]  # torch puts a worker's traceback before
+        print(f"error: {message.strip()}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # `… --help | head` has read enough
         return 0

@@ -155,7 +155,7 @@ class Config:
     preset: str = knob("", "configs/NAME.yaml (or a path to a .yaml) whose values go before the defaults", shapes=False)
     name: str = knob("", "name of the run; empty = the data set's, with the preset's", shapes=False)
     fold: str = knob("all", "0, 1, …, all, or full = train on everything without validation", shapes=False)
-    seed: int = knob(0, "seed of splits, sampling, augmentation and initial weights", low=0)
+    seed: int = knob(0, "seed of splits, sampling, augmentation and initial weights", low=0, high=2**32 - 1)
     num_workers: int = knob(-1, "worker processes that cut and load crops; -1 = from the machine", low=-1, shapes=False)
 
     def __post_init__(self) -> None:
@@ -181,7 +181,9 @@ class Config:
     def dataset(self) -> str:
         """Name of the data set: data.name, else the root folder's (or the listing's) own name, else demo."""
         own = self.data.root or self.data.listing
-        return self.data.name or (Path(own).resolve().stem if own else "demo")
+        if self.data.name or not own:
+            return self.data.name or "demo"
+        return Path(own).resolve().name if self.data.root else Path(own).stem
 
     @property
     def run(self) -> str:
@@ -240,15 +242,16 @@ def continue_run(run: str, saved: dict[str, Any], arguments: list[str]) -> Confi
     Where the media and the outputs lie is not the run's to say. UserError for what would contradict the training.
     """
     overrides = [_parse(argument) for argument in arguments]
-    dropped = ("paths.", "name", "fold", "num_workers", "preset")
+    dropped = ["paths", "name", "fold", "num_workers", "preset"]
     if any(key in OWN_DATA for key, _ in overrides):
-        dropped += ("data.",)
+        dropped.append("data")
     trained = dict(_flatten(saved))
-    layers = [(key, value, f"run {run}") for key, value in trained.items() if not key.startswith(dropped)]
+    layers = [(key, value, f"run {run}") for key, value in trained.items() if key.split(".")[0] not in dropped]
     for key, value in overrides:
-        if key.split(".")[0] in TRAINED and _plain(value) != trained.get(key, trained.get("model.kwargs")):
+        before = _get(saved, key)
+        if key.split(".")[0] in TRAINED and _plain(value) != before:
             raise UserError(
-                f"{key}={value}, but run {run} was trained with {trained.get(key)}: leave it out, or train another run"
+                f"{key}={value}, but run {run} was trained with {before}: leave it out, or train another run"
             )
     return _merge([*layers, *((key, value, "") for key, value in overrides), ("name", run, "")])
 
@@ -280,8 +283,8 @@ def _read_preset(name: str) -> dict[str, Any]:
         known = list(presets())
         raise UserError(f"preset={name} is not known; there are {', '.join(known)}.{closest(name, known)}")
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: a preset is a tree of keys and values, not {type(values).__name__}")
@@ -296,13 +299,18 @@ def _parse(argument: str) -> tuple[str, Any]:
     if not equals:
         raise UserError(f"{argument!r} is not key=value (e.g. fold=0 optim.lr=3e-4); --help prints the keys")
     _check_known(key, "")
-    if {k: item.type for k, item, _ in knobs(Config())}.get(key) in ("str", "Path"):
+    if _is_text(key):
         return key, text
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{argument}: not a value ({' '.join(str(error).split())})") from error
     return key, _number(value)
+
+
+def _is_text(key: str) -> bool:
+    """Whether a knob takes text as it stands."""
+    return {name: item.type for name, item, _ in knobs(Config())}.get(key) in ("str", "Path")
 
 
 def _number(value: Any) -> Any:
@@ -349,7 +357,7 @@ def _merge(layers: list[tuple[str, Any, str]]) -> Config:
     for key, value, where in layers:
         _check_known(key, where)
         nested: dict[str, Any] = {}
-        _put(nested, key, _number(value))
+        _put(nested, key, value if _is_text(key) else _number(value))
         try:
             tree = OmegaConf.merge(tree, nested)
         except (OmegaConfBaseException, ValueError) as error:
@@ -375,6 +383,13 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         tree = tree.setdefault(parent, {})
     tree[leaf] = value
+
+
+def _get(tree: dict[str, Any], key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    for part in key.split("."):
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
 
 
 def _plain(value: Any) -> Any:

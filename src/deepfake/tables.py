@@ -48,12 +48,16 @@ class Table:
         extra = [name for name in frame if name not in self.columns]
         if missing or extra:
             raise UserError(f"{self.name} table{where}: missing columns {missing}, unknown columns {extra}")
+        for name, column in self.columns.items():  # before the types: bool(None) is False
+            self._check_values(frame[name], column, where)
         try:
-            frame = frame[list(self.columns)].astype({name: column.dtype for name, column in self.columns.items()})
+            typed = frame[list(self.columns)].astype({name: column.dtype for name, column in self.columns.items()})
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.name} table{where}: a value has the wrong type ({error})") from error
-        for name, column in self.columns.items():
-            self._check_values(frame[name], column, where)
+        for name in typed:
+            if typed[name].dtype.kind in "ib" and (typed[name] != frame[name]).fillna(False).any():
+                raise UserError(f"{self.name} table{where}: a value of {name!r} is no {typed[name].dtype}")
+        frame = typed
         doubled = frame[frame.duplicated(list(self.key))]
         if len(doubled):
             first = dict(doubled.iloc[0][list(self.key)])
@@ -94,13 +98,15 @@ class Table:
 
         if not path.is_file():
             raise UserError(f"{path} does not exist: run the stage that writes it (the {self.name} table) first")
-        if path.suffix == ".parquet":
-            return self.check(pd.read_parquet(path), path)
         dtypes = {name: column.dtype for name, column in self.columns.items()}
         try:
-            return self.check(pd.read_csv(path, dtype=dtypes), path)
-        except (ValueError, pd.errors.ParserError) as error:
+            if path.suffix == ".parquet":
+                frame = pd.read_parquet(path)
+            else:  # of what pandas takes for nothing, only the empty field is nothing here: `NA` is a name
+                frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=[""])
+        except (ValueError, OSError) as error:
             raise UserError(f"{path} is not a {self.name} table: {error}") from error
+        return self.check(frame, path)
 
 
 @dataclass(frozen=True)
@@ -122,8 +128,11 @@ def read_provenance(path: Path) -> Provenance | None:
     record_path = provenance_path(path)
     if not (path.is_file() and record_path.is_file()):
         return None
-    record = json.loads(record_path.read_text())
-    return Provenance(record["stage"], record["config"], record["inputs"])
+    try:
+        record = json.loads(record_path.read_text())
+        return Provenance(record["stage"], record["config"], record["inputs"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{record_path} is damaged ({error}): remove it, and the stage runs again") from error
 
 
 def is_current(path: Path, provenance: Provenance) -> bool:
@@ -199,29 +208,29 @@ LANDMARK_COLUMNS = tuple(f"{point}_{axis}" for point in LANDMARKS for axis in "x
 FACE_KEY = ("media_id", "frame_idx", "face_idx")
 
 _FACE_KEY_COLUMNS = {
-    "media_id": Column("str", "the medium, as in the media table"),
+    "media_id": Column("string", "the medium, as in the media table"),
     "frame_idx": Column("int32", "number of the frame in the video, from 0; 0 for an image"),
     "face_idx": Column("int32", "number of the face in the frame, from 0, most certain first"),
 }
 _LABEL = Column("Int8", "0 real, 1 fake, empty = unknown", nullable=True)
-_METHOD = Column("str", "generator or manipulation, 'real' for reals", nullable=True)
+_METHOD = Column("string", "generator or manipulation, 'real' for reals", nullable=True)
 
 MEDIA = Table(
     "media",
     "every video and image of a data set",
     ("media_id",),
     {
-        "media_id": Column("str", "the medium's name in this data set: its path below the raw root"),
-        "dataset": Column("str", "name of the data set"),
-        "kind": Column("str", "video or image", allowed=("video", "image")),
-        "path": Column("str", "file, below the raw root"),
-        "split": Column("str", "train or test", allowed=("train", "test")),
+        "media_id": Column("string", "the medium's name in this data set: its path below the raw root"),
+        "dataset": Column("string", "name of the data set"),
+        "kind": Column("string", "video or image", allowed=("video", "image")),
+        "path": Column("string", "file, below the raw root"),
+        "split": Column("string", "train or test", allowed=("train", "test")),
         "label": _LABEL,
         "method": _METHOD,
-        "source_id": Column("str", "the original (or person) it comes from", nullable=True),
-        "donor_id": Column("str", "the original (or person) whose face was put in", nullable=True),
+        "source_id": Column("string", "the original (or person) it comes from", nullable=True),
+        "donor_id": Column("string", "the original (or person) whose face was put in", nullable=True),
         "num_bytes": Column("int64", "size of the file"),
-        "content_id": Column("str", "sha256 of the file where another file has the same size", nullable=True),
+        "content_id": Column("string", "sha256 of the file where another file has the same size", nullable=True),
     },
 )
 
@@ -244,7 +253,7 @@ FACES = Table(
     }
     | {
         "pts_s": Column("float32", "time of the frame, seconds from the start"),
-        "path": Column("str", "crop, below data/<dataset>/"),
+        "path": Column("string", "crop, below data/<dataset>/"),
     },
 )
 
@@ -253,8 +262,8 @@ FOLDS = Table(
     "the split: which fold validates a medium",
     ("media_id",),
     {
-        "media_id": Column("str", "the medium, as in the media table"),
-        "group_id": Column("str", "media that must stay together share it"),
+        "media_id": Column("string", "the medium, as in the media table"),
+        "group_id": Column("string", "media that must stay together share it"),
         "label": Column("Int8", "0 real, 1 fake"),
         "method": _METHOD,
         "fold": Column("int16", "the fold that validates on it, from 0"),
@@ -267,7 +276,7 @@ OOF = Table(
     (*FACE_KEY, "view"),
     _FACE_KEY_COLUMNS
     | {
-        "view": Column("str", "test-time view: identity, hflip"),
+        "view": Column("string", "test-time view: identity, hflip"),
         "found": Column("bool", "as in the faces table"),
         "label": Column("Int8", "0 real, 1 fake"),
         "logit": Column("float32", "log-odds of fake"),
@@ -280,9 +289,9 @@ LOGITS = Table(
     (*FACE_KEY, "run", "fold", "view"),
     _FACE_KEY_COLUMNS
     | {
-        "run": Column("str", "name of the run"),
-        "fold": Column("str", "fold of the run whose model spoke: 0, 1, …, full"),
-        "view": Column("str", "test-time view: identity, hflip"),
+        "run": Column("string", "name of the run"),
+        "fold": Column("string", "fold of the run whose model spoke: 0, 1, …, full"),
+        "view": Column("string", "test-time view: identity, hflip"),
         "found": Column("bool", "as in the faces table"),
         "logit": Column("float32", "log-odds of fake"),
     },
@@ -293,9 +302,9 @@ PROBLEMS = Table(
     "what failed, and why",
     ("media_id",),
     {
-        "media_id": Column("str", "the medium, as in the media table"),
-        "error": Column("str", "kind of failure"),
-        "detail": Column("str", "what was said about it", nullable=True),
+        "media_id": Column("string", "the medium, as in the media table"),
+        "error": Column("string", "kind of failure"),
+        "detail": Column("string", "what was said about it", nullable=True),
     },
 )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY, Done
+from pipeline import TINY, Done
 
 Command = Callable[..., Done]
 

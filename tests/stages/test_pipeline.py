@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, TINY, environment
+from pipeline import REPOSITORY, TINY, environment
 
 CHAIN = ("index", "folds", "extract", "train", "infer")
 
@@ -189,7 +189,7 @@ def test_whole_pictures_need_no_faces(demo_root: Path, tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(low, 256, (60, 90, 3), dtype=np.uint8)).save(path)
     settings = [*TINY, "crop.mode=whole", "crop.size=0", "fold=full"]
-    run(tmp_path, "index", "extract", "folds", "train", "data.root=pictures", *settings)
+    run(tmp_path, "index", "folds", "extract", "train", "data.root=pictures", *settings)
     faces = pd.read_parquet(tmp_path / "data/pictures/faces.parquet")
     assert len(faces) == 16 and faces.found.all()
     assert faces[["x0", "y0", "x1", "y1"]].drop_duplicates().to_numpy().tolist() == [[0, 0, 90, 60]]

@@ -44,7 +44,7 @@ def load_detector(path: Path) -> Detector:
         spec = ModelSpec.from_json(read_facts(path)["model"])
         detector = build_detector(spec)
         detector.backbone.load_state_dict(safetensors.torch.load_file(path), strict=True)
-    except (OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
     return detector
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from deepfake.errors import UserError
 from deepfake.learn.augment import Augment
 
 Key = tuple[int, int]  # (epoch, row): the epoch travels with the index, so that workers can live on between epochs
@@ -23,9 +24,10 @@ def load_crop(path: Path, image_size: int, interpolation: str) -> np.ndarray:
     """
     from PIL import Image
 
-    crop_HWC = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if crop_HWC is None:
-        raise FileNotFoundError(f"{path} is missing or broken: remove faces.parquet beside the crops and extract again")
+    crop_BGR = cv2.imread(str(path))
+    if crop_BGR is None:
+        raise UserError(f"{path} is missing or broken: remove faces.parquet and extract_journal.jsonl, extract again")
+    crop_HWC = crop_BGR[..., ::-1]
     height, width = crop_HWC.shape[:2]
     if min(height, width) != image_size:
         scale = image_size / min(height, width)
@@ -125,6 +127,8 @@ def ordered_loader(data: CropDataset, *, batch_size: int, num_workers: int) -> D
 def _loader(
     data: CropDataset, sampler: Sampler | list[Key], batch_size: int, num_workers: int, *, drop_last: bool
 ) -> DataLoader:
+    if num_workers:  # a forked worker hangs when it touches threads that OpenCV had in its parent
+        cv2.setNumThreads(1)
     return DataLoader(
         data,
         batch_size=batch_size,
@@ -133,9 +137,4 @@ def _loader(
         drop_last=drop_last,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
-        worker_init_fn=_start_worker,
     )
-
-
-def _start_worker(_: int) -> None:
-    cv2.setNumThreads(1)

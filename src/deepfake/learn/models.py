@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from deepfake.errors import UserError, closest
@@ -153,9 +155,11 @@ def _strip(key: str) -> str:
     return key
 
 
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    import pickle
+# What readers of weight files say of other files; the last three are torch's unpickler before a text.
+_UNREADABLE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError)
 
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
     import safetensors.torch
 
     if not path.is_file():
@@ -164,7 +168,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason}") from error
     for wrapper in ("state_dict", "model"):

@@ -14,15 +14,15 @@ from deepfake.score.pool import sigmoid
 def read_sample(path: Path) -> pd.DataFrame:
     """A sample submission: names in its first column, scores in its second. UserError when it is not one."""
     try:
-        sample = pd.read_csv(path, dtype=str)
+        sample = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UserError(f"{path} is not a readable CSV: {error}") from error
     if len(sample.columns) < 2 or sample.empty:
         raise UserError(f"{path} needs rows and two columns, a name and a score; it has {list(sample.columns)}")
     names = sample.iloc[:, 0]
-    if names.isna().any() or names.duplicated().any():
-        wrong = names[names.isna() | names.duplicated()].iloc[0]
-        raise UserError(f"{path}: names must be there and differ; {wrong!r} is empty or repeated")
+    wrong = names[(names == "") | names.duplicated()]
+    if len(wrong):
+        raise UserError(f"{path}: names must be there and differ; {wrong.iloc[0]!r} is empty or repeated")
     return sample
 
 
@@ -39,7 +39,7 @@ def match_names(names: pd.Series, media_ids: pd.Series, where: str | Path) -> pd
             doubled = meaning.index[meaning.index.duplicated(keep=False) & meaning.index.isin(names)]
             if len(doubled):
                 raise UserError(f"{where}: {doubled[0]!r} means {', '.join(meaning[doubled[0]])}: give whole paths")
-            return names.map(meaning)
+            return names.map(meaning[meaning.index.isin(names)])
     by_name = names[~names.isin(spellings[0] + spellings[1] + spellings[2])]
     lost = by_name if len(by_name) else names
     raise UserError(

@@ -1,0 +1,131 @@
+"""Submissions: the rows that are asked for, in their order and spelling."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfake.errors import UserError
+from deepfake.score.submission import build_submission, match_names, read_sample
+
+# --- sample submissions
+
+
+@pytest.fixture
+def sample(tmp_path):
+    """`sample("id,score\\na,0\\n")` is the path of that file."""
+
+    def write(content):
+        path = tmp_path / "sample.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_a_sample_is_read_as_text(sample):
+    table = read_sample(sample("id,score\n0012,0.5\n7,1\n"))
+    assert table.iloc[:, 0].tolist() == ["0012", "7"]
+    assert list(table.columns) == ["id", "score"]
+
+
+@pytest.mark.parametrize("name", ["NA", "null", "None"])
+def test_a_name_that_looks_like_nothing_is_a_name(sample, name):
+    assert read_sample(sample(f"id,score\n{name},0.5\n")).iloc[:, 0].tolist() == [name]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not a readable CSV"),
+        (b"\xff\xfe\x00\x01", "is not a readable CSV"),
+        ('id,score\n"a,0\n', "is not a readable CSV"),
+        ("id,score\n", "needs rows and two columns"),
+        ("id\na\n", r"needs rows and two columns, a name and a score; it has \['id'\]"),
+        ("id,score\na,0\na,1\n", "'a' is empty or repeated"),
+        ("id,score\n,0\n", "is empty or repeated"),
+    ],
+)
+def test_what_is_no_sample_is_refused_by_name(sample, content, message):
+    with pytest.raises(UserError, match=message) as caught:
+        read_sample(sample(content))
+    assert "sample.csv" in str(caught.value)
+
+
+def test_a_sample_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.csv is not a readable CSV"):
+        read_sample(tmp_path / "gone.csv")
+
+
+# --- names
+
+MEDIA = pd.Series(["one/a.mp4", "two/b.mp4", "two/c.png"])
+
+
+def match(names, media=MEDIA):
+    return match_names(pd.Series(names), pd.Series(media), "sample.csv").tolist()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["two/c.png", "one/a.mp4"], ["c.png", "a.mp4"], ["c", "a"]],
+    ids=["whole paths", "file names", "stems"],
+)
+def test_names_are_matched_in_every_usual_spelling(names):
+    assert match(names) == ["two/c.png", "one/a.mp4"]
+
+
+def test_media_that_nobody_asks_for_may_share_a_name():
+    assert match(["b"], ["one/a.mp4", "two/a.mp4", "b.mp4"]) == ["b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("names", "media", "message"),
+    [
+        (["a.mp4"], ["one/a.mp4", "two/a.mp4"], r"'a\.mp4' means one/a\.mp4, two/a\.mp4: give whole paths"),
+        (["a"], ["a.mp4", "a.png"], r"'a' means a\.mp4, a\.png: give whole paths"),
+        (["a", "x"], MEDIA, r"1 of 2 rows have no medium in the test split, first 'x'"),
+        (["x", "y"], MEDIA, r"2 of 2 rows have no medium in the test split, first 'x'"),
+    ],
+)
+def test_a_name_must_mean_one_medium(names, media, message):
+    with pytest.raises(UserError, match=rf"sample\.csv: {message}"):
+        match(names, media)
+
+
+def test_a_whole_path_goes_before_a_file_name():
+    assert match(["a.mp4"], ["a.mp4", "two/a.mp4"]) == ["a.mp4"]
+
+
+# --- submissions
+
+LOGITS = pd.Series({"one/a.mp4": 0.0, "two/b.mp4": np.log(3), "two/c.png": -np.log(3)})
+
+
+def test_a_submission_has_the_rows_order_and_columns_of_the_sample():
+    asked = pd.DataFrame({"id": ["c", "a"], "fake": ["0", "0"], "usage": ["public", "private"]})
+    table = build_submission(asked, LOGITS)
+    assert list(table.columns) == ["id", "fake"]
+    assert table.id.tolist() == ["c", "a"]
+    assert table.fake.tolist() == pytest.approx([0.25, 0.5])
+
+
+def test_without_a_sample_every_medium_is_submitted_by_its_file_name():
+    table = build_submission(None, LOGITS)
+    assert table.columns.tolist() == ["filename", "label"]
+    assert table.filename.tolist() == ["a.mp4", "b.mp4", "c.png"]
+    assert table.label.tolist() == pytest.approx([0.5, 0.75, 0.25])
+
+
+def test_file_names_that_repeat_become_whole_paths():
+    table = build_submission(None, pd.Series({"one/a.mp4": 0.0, "two/a.mp4": 0.0, "b.mp4": 0.0}))
+    assert table.filename.tolist() == ["one/a.mp4", "two/a.mp4", "b.mp4"]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_logit_that_is_not_finite_is_our_own_mistake():
+    with pytest.raises(AssertionError):
+        build_submission(None, pd.Series({"a.mp4": np.nan}))
+
+
+def test_extreme_logits_are_submitted_as_certainty():
+    assert build_submission(None, pd.Series({"a": 1e4, "b": -1e4})).label.tolist() == [1.0, 0.0]
