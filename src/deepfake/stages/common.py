@@ -92,8 +92,12 @@ def worker_count(asked: int) -> int:
 
 
 def loader_workers(asked: int) -> int:
-    """Processes that load crops: as asked, or (-1) half the cores, as a CPU has its other half busy with the model."""
-    return asked if asked >= 0 else max(1, worker_count(-1) // 2)
+    """Processes that load crops: as asked, or (-1) one a core for a GPU, none where the cores are the model's."""
+    import torch
+
+    if asked >= 0:
+        return asked
+    return worker_count(-1) if torch.cuda.is_available() else 0
 
 
 def share(part: int, whole: int) -> str:

@@ -1,0 +1,25 @@
+"""What the README prints of the code is what the code says."""
+
+from pipeline import REPOSITORY
+
+from deepfake.config import presets
+from deepfake.sources import LAYOUTS
+from deepfake.tables import dictionary
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+def test_the_data_dictionary_is_that_of_the_tables():
+    assert dictionary() in README, "put what `deepfake.tables.dictionary()` gives under Contracts"
+
+
+def test_every_layout_is_listed_with_what_it_looks_for():
+    for name, layout in LAYOUTS.items():
+        assert f"| `{name}` | {layout.about} |" in README
+
+
+def test_every_preset_is_listed_and_says_how_it_is_run():
+    assert presets()
+    for name, path in presets().items():
+        assert f"| `{name}` |" in README
+        assert path.read_text().startswith("# ./run_")
