@@ -66,10 +66,13 @@ def run(cfg: Config) -> None:
 
 
 def _made_from(cfg: Config) -> dict[str, Any]:
-    """What shapes a training: settings, the folds, and the crops of their media (others may come and go)."""
+    """What shapes a training: settings, starting weights, the folds, and the crops of their media (others may come
+    and go)."""
     folds_path = layout.folds_table(cfg.paths.folds, cfg.dataset)
     faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
     inputs = {"folds": sha256(folds_path)}
+    if cfg.model.weights and Path(cfg.model.weights).is_file():
+        inputs["weights"] = sha256(Path(cfg.model.weights))
     if faces_path.is_file():
         faces = FACES.read(faces_path)
         inputs["faces"] = rows_digest(faces[faces.media_id.isin(FOLDS.read(folds_path).media_id)])
