@@ -14,7 +14,7 @@ def media(*rows):
     names = ("media_id", "source_id", "donor_id", "content_id")
     rows = [row if isinstance(row, dict) else dict(zip(names, row)) for row in rows]
     table = pd.DataFrame(rows, columns=[*names, "label", "method", "split"])
-    table = table.astype(dict.fromkeys([*names, "method", "split"], "str") | {"label": "Int8"})
+    table = table.astype(dict.fromkeys([*names, "method", "split"], "string") | {"label": "Int8"})
     return table.assign(split=table.split.fillna("train"))
 
 

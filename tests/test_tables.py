@@ -32,8 +32,8 @@ TOY = Table(
     "rows to play with",
     ("name",),
     {
-        "name": Column("str", "its name"),
-        "kind": Column("str", "a or b", nullable=True, allowed=("a", "b")),
+        "name": Column("string", "its name"),
+        "kind": Column("string", "a or b", nullable=True, allowed=("a", "b")),
         "count": Column("int32", "how many"),
         "found": Column("bool", "whether it was"),
         "label": Column("Int8", "0 or 1", nullable=True),

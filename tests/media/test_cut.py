@@ -94,7 +94,7 @@ def cut(image, tmp_path):
 
 def stored(tmp_path, row):
     """Pixels of a row's crop, RGB."""
-    return cv2.imread(str(tmp_path / "set" / row["path"]), cv2.IMREAD_COLOR_RGB)
+    return cv2.imread(str(tmp_path / "set" / row["path"]))[..., ::-1]
 
 
 def test_a_row_says_what_was_found_where_and_when(cut):

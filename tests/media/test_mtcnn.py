@@ -60,7 +60,7 @@ def test_a_frame_is_never_enlarged_for_the_network(build, face):
 
 def test_an_uncertain_face_is_dropped(build, face):
     (certain,) = build().detect(face[0][None])
-    (none,) = build(min_prob=float(np.nextafter(certain.probs.max(), 2))).detect(face[0][None])
+    (none,) = build(min_prob=float(np.nextafter(certain.probs.max(), np.float32(2)))).detect(face[0][None])
     assert (len(none), none.boxes_xyxy.shape, none.landmarks_xy.shape) == (0, (0, 4), (0, 5, 2))
 
 
