@@ -10,7 +10,7 @@ install_venv() {
     base=$(command -v python3.11 || command -v python3) || { echo "error: no python3 found; install Python 3.11" >&2; exit 2; }
     if command -v uv >/dev/null; then
         echo "setup: making $here/.venv with uv from requirements.txt (some GB, minutes)" >&2
-        uv venv --quiet --allow-existing --python "$base" "$here/.venv" &&
+        uv venv --quiet --seed --allow-existing --python "$base" "$here/.venv" &&
             uv pip install --quiet --python "$python" -r "$here/requirements.txt"
     else
         echo "setup: making $here/.venv with $("$base" --version) and pip from requirements.txt (some GB, minutes)" >&2

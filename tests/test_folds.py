@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.folds import assign_folds, check_folds, group_media
+from deepfake.folds import assign_folds, check_folds, group_media, uneven
 from deepfake.tables import FOLDS
 
 
@@ -198,6 +198,22 @@ def test_a_missing_and_a_strange_medium_are_caught():
 
 def test_a_fold_of_one_class_is_caught():
     alone = media(*({"media_id": f"{n}", "label": int(n > 1)} for n in range(4)))
-    folds = alone[["media_id"]].assign(fold=[0, 1, 1, 1])
+    folds = alone[["media_id", "label"]].assign(fold=[0, 1, 1, 1])
     with pytest.raises(UserError, match="fold 0 has only one class"):
         check_folds(folds, alone)
+
+
+def test_a_label_that_differs_from_the_mediums_is_caught():
+    table = media(*PAIRS)
+    folds = assign_folds(table, num_folds=2, seed=0)
+    folds["label"] = 1 - folds["label"]
+    with pytest.raises(UserError, match="labels differ from those of the media"):
+        check_folds(folds, table)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rates", "expected"),
+    [((10, 10), (0.5, 0.5), False), ((10, 13), (0.5, 0.5), True), ((10, 10), (0.4, 0.6), True)],
+)
+def test_folds_of_unlike_size_or_share_of_fakes_are_uneven(sizes, rates, expected):
+    assert uneven(pd.DataFrame({"media": sizes, "fake_rate": rates})) is expected

@@ -13,8 +13,8 @@ from deepfake.errors import UserError, closest
 # name: (line of help, sections and keys that it reads)
 STAGES = {
     "index": ("a raw folder → media: which files, which labels", ("paths", "data", "num_workers")),
+    "folds": ("media → folds: stratified, without leaks", ("paths", "data", "folds")),
     "extract": ("media → faces: decode, find faces, cut crops", ("paths", "data", "crop", "extract", "num_workers")),
-    "folds": ("media → folds: stratified, without leaks", ("paths", "data", "folds", "seed")),
     "train": (
         "faces and folds → trained folds and their out-of-fold logits",
         (
@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(stages: list[str], options: list[str]) -> None:
     cfg = _configure(stages, options)
+    stages = [stage for stage in STAGES if stage in stages]  # in the pipeline's order, however they were typed
     modules = [importlib.import_module(f"deepfake.stages.{stage}") for stage in stages]
     for number, module in enumerate(modules):
         if stages[number] == "extract":  # which can take hours: what is wrong with the rest is said before

@@ -84,6 +84,7 @@ class ExtractConfig:
 @dataclass(frozen=True)
 class FoldsConfig:
     num_folds: int = knob(5, "number of folds", low=2)
+    seed: int = knob(0, "seed of the split, apart from that of training", low=0, high=2**32 - 1)
     group_donors: bool = knob(True, "keep a fake together with the donor of its face, not with its original alone")
 
 
@@ -155,7 +156,7 @@ class Config:
     preset: str = knob("", "configs/NAME.yaml (or a path to a .yaml) whose values go before the defaults", shapes=False)
     name: str = knob("", "name of the run; empty = the data set's, with the preset's", shapes=False)
     fold: str = knob("all", "0, 1, …, all, or full = train on everything without validation", shapes=False)
-    seed: int = knob(0, "seed of splits, sampling, augmentation and initial weights", low=0, high=2**32 - 1)
+    seed: int = knob(0, "seed of sampling, augmentation and initial weights", low=0, high=2**32 - 1)
     num_workers: int = knob(-1, "worker processes that cut and load crops; -1 = from the machine", low=-1, shapes=False)
 
     def __post_init__(self) -> None:
@@ -310,7 +311,8 @@ def _parse(argument: str) -> tuple[str, Any]:
 
 def _is_text(key: str) -> bool:
     """Whether a knob takes text as it stands."""
-    return {name: item.type for name, item, _ in knobs(Config())}.get(key) in ("str", "Path")
+    kind = {name: item.type for name, item, _ in knobs(Config())}.get(key, "")
+    return kind in ("str", "Path", "LayoutName") or kind.startswith("Literal")
 
 
 def _number(value: Any) -> Any:
@@ -357,6 +359,8 @@ def _merge(layers: list[tuple[str, Any, str]]) -> Config:
     for key, value, where in layers:
         _check_known(key, where)
         nested: dict[str, Any] = {}
+        if value is False and _is_text(key):
+            value = "off"  # as YAML reads it in a preset
         _put(nested, key, value if _is_text(key) else _number(value))
         try:
             tree = OmegaConf.merge(tree, nested)

@@ -68,6 +68,10 @@ def check_folds(folds: pd.DataFrame, media: pd.DataFrame, *, group_donors: bool 
     strangers = set(folds.media_id) ^ set(wanted.media_id)
     if strangers:
         raise UserError(f"the folds and the labelled training media differ in {len(strangers)}, first {min(strangers)}")
+    labels = wanted.media_id.map(folds.set_index("media_id").label).astype("Int8")
+    wrong = wanted.media_id[labels != wanted.label]
+    if len(wrong):
+        raise UserError(f"{len(wrong)} labels differ from those of the media, first that of {wrong.iloc[0]}")
     fold_of = wanted.media_id.map(folds.set_index("media_id").fold)
     groups = group_media(wanted, group_donors=group_donors)
     spread = fold_of.groupby(groups).nunique()
@@ -80,8 +84,15 @@ def check_folds(folds: pd.DataFrame, media: pd.DataFrame, *, group_donors: bool 
     report["fake_rate"] = report.fakes / report.media
     lacking = report[(report.fakes == 0) | (report.fakes == report.media)]
     if len(lacking):
-        raise UserError(f"fold {lacking.fold.iloc[0]} has only one class: ask for fewer folds with folds.num_folds")
+        donors = ", or folds.group_donors=false" if group_donors and wanted.donor_id.notna().any() else ""
+        raise UserError(f"fold {lacking.fold.iloc[0]} has only one class: ask for fewer folds.num_folds{donors}")
     return report
+
+
+def uneven(report: pd.DataFrame) -> bool:
+    """Whether folds (check_folds' report) differ by over a fifth of their mean size, or .1 in share of fakes."""
+    size_spread = (report.media.max() - report.media.min()) / report.media.mean()
+    return bool(size_spread > 0.2 or report.fake_rate.max() - report.fake_rate.min() > 0.1)
 
 
 def _check_classes(media: pd.DataFrame) -> None:

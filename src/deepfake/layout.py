@@ -19,7 +19,7 @@ def faces_table(data: Path, dataset: str) -> Path:
 
 
 def faces_journal(data: Path, dataset: str) -> Path:
-    """Finished media of an extraction under way, one JSON line each; gone when faces.parquet is written."""
+    """Finished media of the extraction, one JSON line each; what faces.parquet is made of."""
     return dataset_folder(data, dataset) / "extract_journal.jsonl"
 
 

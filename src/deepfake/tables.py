@@ -7,6 +7,7 @@ A stage whose provenance matches has nothing to do.
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -82,13 +83,14 @@ class Table:
     def write(self, frame: pd.DataFrame, path: Path, provenance: Provenance | None = None) -> pd.DataFrame:
         """Write whole or not at all (.parquet or .csv), then the provenance; gives the checked frame back."""
         frame = self.check(frame, path)
+        record = asdict(provenance) | {"rows": len(frame), "git_commit": git_commit()} if provenance else None
+        provenance_path(path).unlink(missing_ok=True)  # a kill between table and record must not leave the old one
         with replacing(path) as temporary:
             if path.suffix == ".parquet":
                 frame.to_parquet(temporary, index=False)
             else:
                 frame.to_csv(temporary, index=False)
-        if provenance is not None:
-            record = asdict(provenance) | {"rows": len(frame), "git_commit": git_commit()}
+        if record:
             write_json(record, provenance_path(path))
         return frame
 
@@ -156,6 +158,8 @@ def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{path.suffix}"):
+        left_by_a_kill.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
@@ -178,6 +182,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def fingerprint(path: Path) -> str:
+    """Hex digest of a file's size, first and last 64 KiB: what changes when a file is replaced by another."""
+    size, part = path.stat().st_size, 2**16
+    with open(path, "rb") as handle:
+        head = handle.read(part)
+        handle.seek(max(part, size - part))
+        return hashlib.sha256(str(size).encode() + head + handle.read(part)).hexdigest()
+
+
 def digest(value: object) -> str:
     """Hex digest of a JSON-able value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -192,7 +205,9 @@ def rows_digest(frame: pd.DataFrame) -> str:
 
 def git_commit() -> str | None:
     """The commit of the code that is running, None outside a checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
     try:
         done = subprocess.run(
             ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
@@ -229,8 +244,10 @@ MEDIA = Table(
         "method": _METHOD,
         "source_id": Column("string", "the original (or person) it comes from", nullable=True),
         "donor_id": Column("string", "the original (or person) whose face was put in", nullable=True),
-        "num_bytes": Column("int64", "size of the file"),
-        "content_id": Column("string", "sha256 of the file where another file has the same size", nullable=True),
+        "fingerprint": Column(
+            "string", "sha256 of the file's size, first and last 64 KiB: tells whether it has changed"
+        ),
+        "content_id": Column("string", "sha256 of the file where another has its fingerprint", nullable=True),
     },
 )
 

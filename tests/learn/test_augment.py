@@ -83,3 +83,17 @@ def test_lower_jpeg_qualities_lose_more(crop):
         return np.abs(augment(crop, (0,)).astype(int) - crop).mean()
 
     assert loss(95) < loss(30)
+
+
+def test_kinds_of_change_are_drawn_independently_of_each_other(crop):
+    augment = build_augment(**NONE | {"hflip": 0.5, "jpeg": 0.5, "jpeg_quality_range": (10, 11)})
+    flipped = build_augment(**NONE | {"hflip": 1.0})(crop, (0,))
+    counts = {"flipped alone": 0, "damaged": 0}
+    for seed in range(200):
+        changed = augment(crop, (seed,))
+        if np.array_equal(changed, flipped):
+            counts["flipped alone"] += 1
+        elif not np.array_equal(changed, crop):
+            counts["damaged"] += 1
+    assert 30 < counts["flipped alone"] < 70  # a quarter; none when one draw serves both
+    assert 70 < counts["damaged"] < 130  # half

@@ -174,3 +174,32 @@ def test_a_folder_of_checkpoints_without_folds(deepfake: Command, tmp_path: Path
     fold.mkdir(parents=True)
     (fold / "config.json").write_text(json.dumps({}))
     refused(deepfake("infer"), "runs/demo holds no trained fold", "./run_train.sh")
+
+
+@pytest.mark.parametrize("arguments", [["data.root=data/pictures"], ["data.root=."]])
+def test_a_raw_folder_in_which_derived_data_would_lie(
+    deepfake: Command, pictures: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    shutil.copytree(pictures, tmp_path / "data/pictures")
+    before = sorted(tmp_path.rglob("*"))
+    refused(deepfake("index", *arguments), arguments[0], "paths.data=")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_media_that_extraction_has_not_seen_get_no_silent_score(deepfake: Command, pictures: Path) -> None:
+    assert deepfake("index", "folds", "extract", "train", "fold=0", *WHOLE).status == 0
+    shutil.copy(pictures / "test/16.png", pictures / "test/17.png")
+    assert deepfake("index", *WHOLE).status == 0
+    refused(deepfake("infer", "data.root=pictures"), "test/17.png", "run extract")
+
+
+def test_folds_of_one_run_come_of_one_training(deepfake: Command, pictures: Path) -> None:
+    chain = ("index", "folds", "extract", "train", *WHOLE)
+    assert deepfake(*chain, "fold=0").status == 0
+    refused(deepfake(*chain, "fold=1", "seed=5"), "runs/pictures/fold0", "seed: 0 → 5")
+
+
+def test_half_precision_needs_a_gpu_to_train_and_off_is_a_word(deepfake: Command, pictures: Path) -> None:
+    chain = ("index", "folds", "extract", "train", "fold=0", *WHOLE)
+    refused(deepfake(*chain, "train.amp=fp16"), "train.amp=fp16", "CUDA")
+    assert deepfake(*chain, "train.amp=off").status == 0

@@ -133,6 +133,8 @@ def test_killed_extraction_goes_on_and_ends_with_the_same_table(
 
 
 def test_killed_training_goes_on_from_its_last_epoch_to_the_same_weights(copy: Path, demo_root: Path) -> None:
+    import torch
+
     command = ("train", "fold=0", f"data.root={demo_root}", *TINY, "train.epochs=12", "model.drop_rate=0.3")
     run(copy, *command, "name=undisturbed")
     log = copy / "runs/killed/fold0/metrics.jsonl"
@@ -140,9 +142,13 @@ def test_killed_training_goes_on_from_its_last_epoch_to_the_same_weights(copy: P
     assert "going on after epoch" in run(copy, *command, "name=killed")
     epochs = [json.loads(line)["epoch"] for line in log.read_text().splitlines()]
     assert epochs == list(range(12))
+    folders = [copy / "runs" / name / "fold0" for name in ("killed", "undisturbed")]
     for name in ("best.safetensors", "oof.parquet"):
-        killed, undisturbed = (copy / "runs" / run_name / "fold0" / name for run_name in ("killed", "undisturbed"))
-        assert killed.read_bytes() == undisturbed.read_bytes()
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+    killed, undisturbed = (torch.load(folder / "last.pt", weights_only=True) for folder in folders)
+    assert [line["train_loss"] for line in killed["history"]] == [line["train_loss"] for line in undisturbed["history"]]
+    for name, tensor in undisturbed["model"].items():
+        assert torch.equal(tensor, killed["model"][name])
 
 
 def test_unreadable_and_faceless_media_are_listed_and_get_the_fallback(copy: Path, demo_root: Path) -> None:
@@ -177,6 +183,17 @@ def test_media_that_join_later_are_all_that_is_cut(copy: Path, demo_root: Path) 
     said = run(copy, "index", "extract", "data.name=grown", f"data.root={grown}", *TINY)
     count = len(pd.read_csv(demo_root / "listing.csv"))
     assert f"going on: {count} of {count + 1}" in said
+
+
+def test_a_file_that_is_replaced_by_another_of_its_size_is_cut_again(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "test").mkdir()
+    for grey in (0, 255):
+        Image.fromarray(np.full((40, 40, 3), grey, np.uint8)).save(tmp_path / "test/a.bmp")
+        run(tmp_path, "extract", "index", "crop.mode=whole", "data.root=test")  # stages in any order
+        with Image.open(tmp_path / "data/test/crops/a.bmp/000000_0.png") as crop:
+            assert crop.getpixel((5, 5)) == (grey,) * 3
 
 
 def test_whole_pictures_need_no_faces(demo_root: Path, tmp_path: Path) -> None:

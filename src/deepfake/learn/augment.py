@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 
 import numpy as np
@@ -47,7 +48,9 @@ def build_augment(
     )
 
     def augment(crop_HWC: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
-        compose.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        # One stream for all transforms: Compose.set_random_seed gives each the same seed, and so the same draws.
+        word = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        compose.set_random_state(np.random.default_rng(word), random.Random(word))
         return compose(image=crop_HWC)["image"]
 
     return augment

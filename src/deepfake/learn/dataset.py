@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,7 +45,7 @@ class CropDataset(Dataset):
     def __init__(
         self,
         paths: Sequence[Path],
-        labels: np.ndarray,
+        labels: np.ndarray | None = None,
         *,
         image_size: int,
         interpolation: str,
@@ -52,7 +53,7 @@ class CropDataset(Dataset):
         seed: int = 0,
     ) -> None:
         self.paths = list(paths)
-        self.labels = labels.astype(np.float32)
+        self.labels = np.zeros(len(self.paths), np.float32) if labels is None else labels.astype(np.float32)
         self.image_size = image_size
         self.interpolation = interpolation
         self.augment = augment
@@ -75,7 +76,7 @@ def draw_epoch(
 ) -> np.ndarray:
     """Rows of one epoch, shuffled: as many media of each class, up to `frames_per_medium` crops of each.
 
-    media, labels: (N,) medium and label of each row. The larger class is undersampled, anew each epoch.
+    media, labels: (N,) medium (any integers) and label of each row. The larger class is undersampled, anew each epoch.
     """
     names, first = np.unique(media, return_index=True)
     classes = [names[labels[first] == label] for label in (0, 1)]
@@ -90,51 +91,63 @@ def draw_epoch(
 
 
 class EpochSampler(Sampler):
-    """Keys of the epoch that `epoch` says; the same keys for the same seed and epoch."""
+    """Keys of the epoch that `epoch` says; the same keys for the same seed and epoch. media: (N,) names."""
 
     def __init__(self, media: np.ndarray, labels: np.ndarray, *, frames_per_medium: int, seed: int) -> None:
-        self.media = media
+        self.media = np.unique(media, return_inverse=True)[1]
         self.labels = labels
         self.frames_per_medium = frames_per_medium
         self.seed = seed
         self.epoch = 0
 
-    def rows(self) -> np.ndarray:
-        """Rows of the present epoch, in order."""
-        rng = np.random.default_rng((self.seed, self.epoch))
+    def rows(self, epoch: int) -> np.ndarray:
+        """Rows of an epoch, in order."""
+        rng = np.random.default_rng((self.seed, epoch))
         return draw_epoch(self.media, self.labels, frames_per_medium=self.frames_per_medium, rng=rng)
 
     def __iter__(self) -> Iterator[Key]:
-        return iter([(self.epoch, int(row)) for row in self.rows()])
-
-    def __len__(self) -> int:
-        return len(self.rows())
+        return iter([(self.epoch, int(row)) for row in self.rows(self.epoch)])
 
 
-def train_loader(data: CropDataset, sampler: EpochSampler, *, batch_size: int, num_workers: int) -> DataLoader:
+def steps_of_epochs(sampler: EpochSampler, *, epochs: int, batch_size: int) -> list[int]:
+    """Number of steps of each epoch: whole batches, at least one. Epochs differ, as media have more or fewer crops."""
+    return [max(1, len(sampler.rows(epoch)) // batch_size) for epoch in range(epochs)]
+
+
+class WholeBatches(Sampler):
     """Batches of the sampler's epoch; the last, smaller batch is dropped unless it is the only one.
 
     Batch norm cannot learn from a batch of one, and a small batch counts its crops more than the others do.
     """
-    return _loader(data, sampler, batch_size, num_workers, drop_last=len(sampler) >= batch_size)
+
+    def __init__(self, sampler: EpochSampler, batch_size: int) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        keys = list(self.sampler)
+        count = max(1, len(keys) // self.batch_size)
+        return (keys[step * self.batch_size : (step + 1) * self.batch_size] for step in range(count))
+
+
+def train_loader(data: CropDataset, sampler: EpochSampler, *, batch_size: int, num_workers: int) -> DataLoader:
+    """Whole batches of the sampler's epoch."""
+    return _loader(data, num_workers, batch_sampler=WholeBatches(sampler, batch_size))
 
 
 def ordered_loader(data: CropDataset, *, batch_size: int, num_workers: int) -> DataLoader:
     """Every row once, in order."""
-    return _loader(data, [(0, row) for row in range(len(data))], batch_size, num_workers, drop_last=False)
+    return _loader(data, num_workers, sampler=[(0, row) for row in range(len(data))], batch_size=batch_size)
 
 
-def _loader(
-    data: CropDataset, sampler: Sampler | list[Key], batch_size: int, num_workers: int, *, drop_last: bool
-) -> DataLoader:
+def _loader(data: CropDataset, num_workers: int, **batches: Any) -> DataLoader:
     if num_workers:  # a forked worker hangs when it touches threads that OpenCV had in its parent
         cv2.setNumThreads(1)
     return DataLoader(
         data,
-        batch_size=batch_size,
-        sampler=sampler,
         num_workers=num_workers,
-        drop_last=drop_last,
+        generator=torch.Generator(),  # the loader's own seeds, which nothing uses, must not move the global stream
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
+        **batches,
     )

@@ -119,7 +119,7 @@ def _offline_help(name: str, error: Exception) -> str:
 
 
 def load_weights(detector: Detector, path: Path) -> None:
-    """Load a local weight file of the same architecture into the backbone, all but its classifier.
+    """Load a local weight file of the same architecture into the backbone; its classifier only where it has our shape.
 
     UserError, naming what does not match, when the file is not there, not readable without pickle, or of another
     model. A classifier of another size is expected (ImageNet's has 1000 classes) and left fresh.

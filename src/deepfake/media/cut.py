@@ -11,7 +11,7 @@ import numpy as np
 
 from deepfake.media.align import centre_square, crop_face, shrink_whole
 from deepfake.media.mtcnn import Detections, FaceDetector
-from deepfake.media.video import Frames, read_frames
+from deepfake.media.video import Frames, UnreadableError, read_frames
 from deepfake.tables import BOX, LANDMARK_COLUMNS
 
 SUFFIXES = {"png": ".png", "webp_lossless": ".webp", "jpeg": ".jpg"}
@@ -100,6 +100,9 @@ def _write_crop(crop_HWC: np.ndarray, target: Path, settings: CutSettings) -> No
         "webp_lossless": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 = lossless
         "jpeg": [cv2.IMWRITE_JPEG_QUALITY, settings.quality],
     }
-    encoded = cv2.imencode(SUFFIXES[settings.format], crop_HWC[..., ::-1], flags[settings.format])[1]
+    done, encoded = cv2.imencode(SUFFIXES[settings.format], crop_HWC[..., ::-1], flags[settings.format])
+    if not done:
+        height, width = crop_HWC.shape[:2]
+        raise UnreadableError("too_large", f"a crop of {width} x {height} px cannot be stored as {settings.format}")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(encoded.tobytes())  # no rename: a medium counts once its rows are kept, after its last crop

@@ -51,7 +51,9 @@ class FaceDetector:
     def _detect_batch(self, images_NHWC: np.ndarray) -> list[Detections]:
         height, width = images_NHWC.shape[1:3]
         scale = min(1.0, self.detect_size / max(height, width)) if self.detect_size else 1.0
-        if min(height, width) * scale < self.min_face:  # too small for one level of MTCNN's pyramid, where it crashes
+        if (
+            min(height, width) * scale * (12 / self.min_face) < 12
+        ):  # too small for one level of MTCNN's pyramid, where it crashes
             return [_NO_FACE] * len(images_NHWC)
         if scale < 1:
             size = (round(width * scale), round(height * scale))

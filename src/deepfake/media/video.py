@@ -59,7 +59,7 @@ def _read_video(path: Path, num_frames: int) -> Frames:
         if not len(frame_idx):
             raise UnreadableError("corrupt", "the video has no frames")
         images_NHWC = reader.get_batch(frame_idx).asnumpy()
-        pts_s = reader.get_frame_timestamp(frame_idx)[:, 0]
+        pts_s = reader.get_frame_timestamp(frame_idx)[:, 0] - reader.get_frame_timestamp(0)[0]
     except (decord.DECORDError, RuntimeError) as error:
         if _turn_deg(path):
             return _read_turned(path, num_frames)
@@ -89,11 +89,13 @@ def _read_turned(path: Path, num_frames: int) -> Frames:
         with av.open(str(path)) as container:
             wanted = set(frame_idx.tolist())
             frames = [frame for number, frame in enumerate(container.decode(video=0)) if number in wanted]
-            images = [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames]
-    except av.FFmpegError as error:
+            images_NHWC = np.stack(
+                [np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames]
+            )
+    except (av.FFmpegError, TypeError, ValueError) as error:  # the last two: frames without a time, of unlike sizes
         raise UnreadableError("corrupt", str(error)) from error
     pts_s = np.array(times, np.float32)[frame_idx] - np.float32(times[0])
-    return Frames(np.stack(images), frame_idx, pts_s)
+    return Frames(images_NHWC, frame_idx, pts_s)
 
 
 def _read_image(path: Path) -> Frames:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config, shaping
 from deepfake.errors import UserError
-from deepfake.tables import differences, read_provenance
+from deepfake.tables import PROBLEMS, differences, read_provenance
 
 if TYPE_CHECKING:
+    import pandas as pd
     from tqdm import tqdm
 
 
@@ -41,6 +42,14 @@ def check_crops(cfg: Config) -> None:
             f"{faces_path} was cut with other settings ({changed}): ask for those, keep both with data.name=OTHER, "
             f"or replace the crops by running `python -m deepfake extract` with these settings first"
         )
+
+
+def check_extracted(cfg: Config, media_ids: pd.Series, faces: pd.DataFrame) -> None:
+    """UserError when extraction has not seen some of the media: they are neither in `faces` nor in its problems."""
+    path = layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract")
+    unseen = media_ids[~media_ids.isin(faces.media_id) & ~media_ids.isin(PROBLEMS.read(path).media_id)]
+    if len(unseen):
+        raise UserError(f"{len(unseen)} media of {cfg.dataset} have not been extracted ({listed(unseen)}): run extract")
 
 
 def trained_folds(runs: Path, run: str) -> dict[str, Path]:
@@ -86,9 +95,14 @@ def progress(total: int, label: str, unit: str, done: int = 0) -> tqdm:
     return tqdm(total=total, initial=done, desc=f"         {label:<8}", unit=f" {unit}", dynamic_ncols=True, **shown)
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def worker_count(asked: int) -> int:
     """Number of worker processes, at least 1: as asked, or (-1) one a core that this process may use, at most 16."""
-    return max(1, asked if asked >= 0 else min(16, len(os.sched_getaffinity(0))))
+    return max(1, asked if asked >= 0 else min(16, _cores()))
 
 
 def loader_workers(asked: int) -> int:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from deepfake.media.mtcnn import FaceDetector
 
 
+WORTH_ANOTHER_TRY = ("timeout", "crashed", "missing")  # may be the machine's fault, not the medium's
+
+
 def run(cfg: Config) -> None:
     """Write data/<dataset>/faces.parquet and its crops. Crops of other settings are replaced; media that were
     finished with these settings, whenever that was, are kept."""
@@ -75,7 +78,7 @@ class Journal:
     settings_digest: str
 
     def read(self) -> dict[str, dict]:
-        """media_id → {media_id, num_bytes, rows} or {media_id, num_bytes, error, detail}."""
+        """media_id → {media_id, fingerprint, rows} or {media_id, fingerprint, error, detail}."""
         if not self.path.is_file():
             return {}
         head, *lines = self.path.read_bytes().split(b"\n")
@@ -96,8 +99,9 @@ class Journal:
 
 
 def _extract_pending(cfg: Config, media: pd.DataFrame, journal: Journal) -> None:
-    sizes = dict(zip(media.media_id, media.num_bytes, strict=True))
-    kept = {name: entry for name, entry in journal.read().items() if sizes.get(name) == entry["num_bytes"]}
+    prints = dict(zip(media.media_id, media.fingerprint, strict=True))
+    kept = {name: entry for name, entry in journal.read().items() if prints.get(name) == entry["fingerprint"]}
+    kept = {name: entry for name, entry in kept.items() if entry.get("error") not in WORTH_ANOTHER_TRY}
     pending = [row for row in media.itertuples() if row.media_id not in kept]
     if kept:
         say("extract", f"going on: {share(len(kept), len(media))} media are done")
@@ -128,7 +132,7 @@ def _cut_all(cfg: Config, pending: list) -> Iterator[dict]:
                     running[pool.schedule(_cut_one, args=job, timeout=cfg.extract.timeout_s)] = row
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     row = running.pop(future)
-                    yield {"media_id": row.media_id, "num_bytes": int(row.num_bytes)} | _outcome(future, cfg)
+                    yield {"media_id": row.media_id, "fingerprint": row.fingerprint} | _outcome(future, cfg)
         except BaseException:
             pool.stop()
             raise
@@ -191,7 +195,7 @@ def _finish(media: pd.DataFrame, journal: Journal, faces_path: Path, provenance:
     """Journal → faces.parquet and extract_problems.csv; every medium is in one of them."""
     import pandas as pd
 
-    entries = [entry for entry in journal.read().values() if entry["media_id"] in set(media.media_id)]
+    entries = journal.read().values()
     rows = [row for entry in entries for row in entry.get("rows", [])]
     problems = [entry for entry in entries if "error" in entry]
     problem_table = pd.DataFrame(problems, columns=list(PROBLEMS.columns)).sort_values("media_id")

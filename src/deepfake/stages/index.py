@@ -11,7 +11,7 @@ from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
 from deepfake.stages.common import listed, progress, raw_root, say, share, worker_count
-from deepfake.tables import MEDIA, PROBLEMS, Provenance, digest, is_current, read_provenance, sha256
+from deepfake.tables import MEDIA, PROBLEMS, Provenance, digest, fingerprint, is_current, read_provenance, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,15 +29,17 @@ def run(cfg: Config) -> None:
     if not (cfg.data.root or cfg.data.listing):
         _render_demo(cfg, root)
     listing = Path(cfg.data.listing) if cfg.data.listing else None
+    _check_apart(cfg, root)
     reading = read_dataset(root, layout=cfg.data.layout, listing=listing)
-    _check_contradictions(cfg, reading)
     media, provenance = _measure(cfg, root, reading)
     media_path = layout.media_table(cfg.paths.data, cfg.dataset)
     if is_current(media_path, provenance):
         say("index", f"up to date: {media_path} ({_summary(media)})")
         return
-    _check_same_data(cfg, media, media_path, provenance)
+    media["fingerprint"] = [fingerprint(root / path) for path in media.path]
     media["content_id"] = _content_ids(root, media)
+    _check_same_data(cfg, media, media_path, provenance)
+    _check_contradictions(cfg, reading)
     MEDIA.write(media, media_path, provenance)
     say("index", f"{root} is laid out as {reading.layout} ({reading.why})")
     say("index", f"{_summary(media)} → {media_path}")
@@ -56,6 +58,16 @@ def _render_demo(cfg: Config, folder: Path) -> None:
             bar.update(done - bar.n)
 
         render_demo(folder, seed=DEMO_SEED, num_workers=worker_count(cfg.num_workers), on_progress=show)
+
+
+def _check_apart(cfg: Config, root: Path) -> None:
+    """UserError when what is derived would be written into the raw folder, where the next index would find it."""
+    derived = layout.dataset_folder(cfg.paths.data, cfg.dataset).resolve()
+    if derived.is_relative_to(root.resolve()):
+        raise UserError(
+            f"data.root={root} is where {derived} would be written, and raw data is never written to: give "
+            f"paths.data= a folder outside it, or data.name= another name"
+        )
 
 
 def _check_contradictions(cfg: Config, reading: Reading) -> None:
@@ -83,13 +95,13 @@ def _check_contradictions(cfg: Config, reading: Reading) -> None:
 
 
 def _measure(cfg: Config, root: Path, reading: Reading) -> tuple[pd.DataFrame, Provenance]:
-    """The media table but for content_id, and its provenance: settings, names, labels, sizes and times of change."""
+    """The media table but for contents, and its provenance: settings, names, labels, sizes and times of change."""
     stats = [os.stat(root / path) for path in reading.media.path]
-    media = reading.media.assign(
-        media_id=reading.media.path, dataset=cfg.dataset, num_bytes=[stat.st_size for stat in stats], content_id=None
-    )
+    media = reading.media.assign(media_id=reading.media.path, dataset=cfg.dataset)
     rows = media.astype(object).where(media.notna(), None).to_dict("split")["data"]
-    state = digest([[str(value) for value in row] for row in rows] + [stat.st_mtime_ns for stat in stats])
+    contradictions = [list(item) for item in reading.contradictions]
+    times = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    state = digest([[str(value) for value in row] for row in rows] + times + contradictions)
     config = {"root": str(root.resolve()), "layout": reading.layout, "name": cfg.dataset}
     return media, Provenance("index", config, {"files": state})
 
@@ -100,7 +112,7 @@ def _check_same_data(cfg: Config, media: pd.DataFrame, media_path: Path, provena
     if old is None or old.config.get("root") == provenance.config["root"]:
         return
     before = MEDIA.read(media_path)
-    if dict(zip(before.media_id, before.num_bytes)) != dict(zip(media.media_id, media.num_bytes)):
+    if dict(zip(before.media_id, before.fingerprint)) != dict(zip(media.media_id, media.fingerprint)):
         raise UserError(
             f"{media_path.parent} holds the data set of {old.config.get('root')}, not of {provenance.config['root']}: "
             f"give this one a name with data.name=…, or remove {media_path.parent}"
@@ -108,8 +120,8 @@ def _check_same_data(cfg: Config, media: pd.DataFrame, media_path: Path, provena
 
 
 def _content_ids(root: Path, media: pd.DataFrame) -> list[str | None]:
-    """sha256 of each file that has another's size, None for the rest: files of different sizes are never identical."""
-    doubled = media.num_bytes.duplicated(keep=False)
+    """sha256 of each file that has another's fingerprint, None for the rest, which are not identical to any."""
+    doubled = media.fingerprint.duplicated(keep=False)
     return [sha256(root / path) if same else None for path, same in zip(media.path, doubled, strict=True)]
 
 

@@ -11,6 +11,7 @@ from deepfake.config import Config, resolved, shaping
 from deepfake.errors import UserError
 from deepfake.stages.common import (
     check_crops,
+    check_extracted,
     listed,
     loader_workers,
     progress,
@@ -86,6 +87,7 @@ def _prepare(cfg: Config) -> Job:
     media = _test_media(cfg)
     faces = FACES.read(layout.faces_table(cfg.paths.data, cfg.dataset))
     faces = faces[faces.media_id.isin(media.media_id)].reset_index(drop=True)
+    check_extracted(cfg, media.media_id, faces)
     sample_path = _sample_path(cfg)
     sample = read_sample(sample_path) if sample_path else None
     trained_on = read_facts(layout.best_weights(next(iter(folds.values()))))["dataset"]
@@ -113,13 +115,14 @@ def _sample_path(cfg: Config) -> Path | None:
 def _score_crops(cfg: Config, job: Job) -> pd.DataFrame:
     """Every fold's logit of every crop and view: rows of the logits table."""
     import pandas as pd
+    import torch
 
     from deepfake.learn.checkpoint import load_detector
     from deepfake.learn.dataset import CropDataset, ordered_loader
     from deepfake.learn.engine import choose_precision, predict
     from deepfake.score.pool import view_rows
 
-    precision = choose_precision(cfg.train.amp)
+    precision = choose_precision(cfg.train.amp if torch.cuda.is_available() else "auto")
     folder = layout.dataset_folder(cfg.paths.data, cfg.dataset)
     paths = [folder / path for path in job.faces.path]
     tables = []
@@ -127,9 +130,7 @@ def _score_crops(cfg: Config, job: Job) -> pd.DataFrame:
         for name, fold in job.folds.items():
             detector = load_detector(layout.best_weights(fold)).to(precision.device)
             spec = detector.spec
-            data = CropDataset(
-                paths, job.faces.found.to_numpy(), image_size=spec.image_size, interpolation=spec.interpolation
-            )
+            data = CropDataset(paths, image_size=spec.image_size, interpolation=spec.interpolation)
             loader = ordered_loader(data, batch_size=cfg.infer.batch_size, num_workers=loader_workers(cfg.num_workers))
             logits = predict(detector, loader, views=cfg.infer.tta, precision=precision, on_step=bar.update)
             rows = view_rows(job.faces, logits, cfg.infer.tta).assign(run=cfg.run, fold=name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config, resolved, shaping
 from deepfake.errors import UserError
-from deepfake.stages.common import check_crops, listed, loader_workers, progress, say, trained_folds
+from deepfake.stages.common import check_crops, check_extracted, listed, loader_workers, progress, say, trained_folds
 from deepfake.tables import (
     FACES,
     FOLDS,
@@ -41,8 +41,8 @@ def check(cfg: Config) -> None:
     """UserError for all that can be known to be wrong before crops are there: crops of other settings, a fold that
     does not exist, another training under the same name, a model or weights that cannot be had."""
     check_crops(cfg)
-    for fold in _chosen_folds(cfg):
-        _check_same_run(layout.fold_folder(cfg.paths.runs, cfg.run, fold), _made_from(cfg))
+    _chosen_folds(cfg)
+    _check_same_run(cfg)
     if not layout.faces_table(cfg.paths.data, cfg.dataset).is_file():
         _build_detector(cfg)
 
@@ -50,7 +50,6 @@ def check(cfg: Config) -> None:
 def run(cfg: Config) -> None:
     """Train cfg.fold (a number, all, or full) of the run; what is finished is left alone, what was cut off goes on."""
     check(cfg)
-    made_from = _made_from(cfg)
     todo = []
     for fold in _chosen_folds(cfg):
         folder = layout.fold_folder(cfg.paths.runs, cfg.run, fold)
@@ -59,7 +58,7 @@ def run(cfg: Config) -> None:
         else:
             todo.append(fold)
     if todo:
-        crops = _labelled_crops(cfg)
+        crops, made_from = _labelled_crops(cfg), _made_from(cfg)
         for fold in todo:
             _train_fold(cfg, crops, fold, made_from)
     _report_run(cfg)
@@ -89,25 +88,28 @@ def _chosen_folds(cfg: Config) -> list[str]:
     return [cfg.fold]
 
 
-def _check_same_run(folder: Path, made_from: dict[str, Any]) -> None:
-    """UserError when the folder holds a training of other settings or other crops: neither is thrown away."""
-    path = layout.run_config(folder)
-    if not path.is_file():
-        return
-    old = json.loads(path.read_text())["made_from"]
-    changed = differences(old["config"], json.loads(json.dumps(made_from["config"])))
-    changed += [f"other {name}" for name, value in made_from["inputs"].items() if value != old["inputs"].get(name)]
-    if changed:
-        raise UserError(
-            f"{folder} was trained with other settings ({listed(changed)}): give this run a name of its own with "
-            f"name=…, or remove {folder}"
-        )
+def _check_same_run(cfg: Config) -> None:
+    """UserError when a fold of the run, chosen or not, comes of other settings, folds or crops.
+
+    Nothing is thrown away, and out-of-fold logits of different splits are never pooled.
+    """
+    made_from = json.loads(json.dumps(_made_from(cfg)))
+    for path in sorted(layout.run_folder(cfg.paths.runs, cfg.run).glob("*/config.json")):
+        old = json.loads(path.read_text())["made_from"]
+        changed = differences(old["config"], made_from["config"])
+        changed += [f"other {name}" for name, value in made_from["inputs"].items() if value != old["inputs"].get(name)]
+        if changed:
+            raise UserError(
+                f"{path.parent} was trained with other settings ({listed(changed)}): give this run a name of its own "
+                f"with name=…, or remove {path.parent}"
+            )
 
 
 def _labelled_crops(cfg: Config) -> pd.DataFrame:
     """The faces table's rows of labelled training media, with label and fold."""
     folds = FOLDS.read(layout.folds_table(cfg.paths.folds, cfg.dataset))
     faces = FACES.read(layout.faces_table(cfg.paths.data, cfg.dataset))
+    check_extracted(cfg, folds.media_id, faces)
     crops = faces.merge(folds[["media_id", "label", "fold"]], on="media_id")
     lost = folds[~folds.media_id.isin(crops.media_id)]
     if len(lost):
@@ -146,6 +148,8 @@ def _prepare(cfg: Config, crops: pd.DataFrame, name: str) -> Fold:
     train_crops = crops[~held_out & crops.found].reset_index(drop=True)
     if train_crops.label.nunique() < 2:
         raise UserError(f"fold {name} has no crops with a face of one of the classes to train on: see extract's counts")
+    if name != "full" and crops[held_out].label.nunique() < 2:
+        raise UserError(f"fold {name} has no crops of one of the classes to validate on: ask for fewer folds")
     precision = choose_precision(cfg.train.amp)
     detector = _build_detector(cfg).to(precision.device)
     folder = layout.fold_folder(cfg.paths.runs, cfg.run, name)
@@ -170,7 +174,7 @@ def _build_detector(cfg: Config) -> Detector:
 
 def _fit(cfg: Config, fold: Fold) -> None:
     """Every epoch that is still to do; last.pt after each, best.safetensors where the metric is best."""
-    from deepfake.learn.dataset import EpochSampler, train_loader
+    from deepfake.learn.dataset import EpochSampler, steps_of_epochs, train_loader
     from deepfake.learn.engine import train_epoch
     from deepfake.learn.optim import build_optimizer, build_schedule
 
@@ -179,12 +183,11 @@ def _fit(cfg: Config, fold: Fold) -> None:
     data = _dataset(cfg, fold, fold.train_crops, augmented=True)
     loader = train_loader(data, sampler, batch_size=cfg.train.batch_size, num_workers=loader_workers(cfg.num_workers))
     optimizer = build_optimizer(fold.detector, lr=cfg.optim.lr, weight_decay=cfg.optim.weight_decay)
-    steps = cfg.train.epochs * len(loader)
-    schedule = build_schedule(optimizer, total_steps=steps, warmup=cfg.optim.warmup)
+    steps = steps_of_epochs(sampler, epochs=cfg.train.epochs, batch_size=cfg.train.batch_size)
+    schedule = build_schedule(optimizer, total_steps=sum(steps), warmup=cfg.optim.warmup)
     scaler = fold.precision.scaler()
     start = _resume(cfg, fold, optimizer=optimizer, schedule=schedule, scaler=scaler)
-    sampled = len(loader) * cfg.train.batch_size
-    with progress(cfg.train.epochs * sampled, f"fold {fold.name}", "crops", done=start * sampled) as bar:
+    with progress(sum(steps), f"fold {fold.name}", "steps", done=sum(steps[:start])) as bar:
         for epoch in range(start, cfg.train.epochs):
             sampler.epoch, began = epoch, time.perf_counter()
             with _naming_media(fold, epoch):
@@ -196,7 +199,7 @@ def _fit(cfg: Config, fold: Fold) -> None:
                     scaler,
                     precision=fold.precision,
                     label_smoothing=cfg.train.label_smoothing,
-                    on_step=bar.update,
+                    on_step=lambda _: bar.update(),
                 )
             record = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"], "train_loss": loss}
             record |= _validate(cfg, fold) | {"seconds": round(time.perf_counter() - began, 2)}
@@ -278,8 +281,11 @@ def _resume(cfg: Config, fold: Fold, **parts: Any) -> int:
     state = load_state(path)
     fold.detector.load_state_dict(state["model"])
     for name, part in parts.items():
-        part.load_state_dict(state[name])
+        if state[name]:  # a scaler that is off has none, and one that is on starts anew
+            part.load_state_dict(state[name])
     torch.set_rng_state(state["rng"])
+    if torch.cuda.is_available() and state["cuda_rng"]:
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
     fold.history, fold.best = state["history"], state["best"]
     say("train", f"fold {fold.name}: going on after epoch {len(fold.history)} of {cfg.train.epochs}")
     return len(fold.history)
@@ -302,6 +308,7 @@ def _keep(cfg: Config, fold: Fold, record: dict, **parts: Any) -> None:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in fold.history))
     state = {name: part.state_dict() for name, part in parts.items()}
     state |= {"model": fold.detector.state_dict(), "rng": torch.get_rng_state()}
+    state |= {"cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
     save_state(layout.last_checkpoint(fold.folder), state | {"history": fold.history, "best": fold.best})
     shown = ", ".join(f"{key} {record[key]:.4f}" for key in ("train_loss", "auc", "log_loss") if key in record)
     mark = " *" if fold.best is record else ""
