@@ -9,12 +9,14 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from deepfake import layout
 from deepfake.config import Config
+from deepfake.errors import UserError
 from deepfake.stages.common import crop_settings, listed, progress, raw_root, say, share, worker_count
 from deepfake.tables import (
     FACE_KEY,
@@ -50,10 +52,24 @@ def run(cfg: Config) -> None:
     if is_current(faces_path, provenance):
         say("extract", f"up to date: {faces_path}")
         return
-    _remove_other_settings(cfg, faces_path, provenance)
-    journal = Journal(layout.faces_journal(cfg.paths.data, cfg.dataset), digest(provenance.config))
-    _extract_pending(cfg, media, journal)
-    _finish(media, journal, faces_path, provenance)
+    with _alone(faces_path.parent):
+        _remove_other_settings(cfg, faces_path, provenance)
+        journal = Journal(layout.faces_journal(cfg.paths.data, cfg.dataset), digest(provenance.config))
+        _extract_pending(cfg, media, journal)
+        _finish(media, journal, faces_path, provenance)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the data set's lock; UserError when another process extracts it. A killed process holds none."""
+    import fcntl
+
+    with open(folder / ".extract.lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process is extracting into {folder}: wait for it, or stop it") from error
+        yield
 
 
 def _remove_other_settings(cfg: Config, faces_path: Path, provenance: Provenance) -> None:
