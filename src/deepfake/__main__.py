@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
 import sys
 
 from deepfake import __version__
-from deepfake.config import Config, continue_run, help_text, load_config, presets
+from deepfake.config import Config, continue_run, help_text, knobs, load_config, presets
 from deepfake.errors import UserError, closest
 
 # name: (line of help, sections and keys that it reads)
@@ -28,6 +29,18 @@ STAGES = {
         ("paths", "data", "infer", "name", "fold", "num_workers"),
     ),
 }
+
+# What a disk that is full, read-only or not there answers.
+OUTPUT_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.ENOENT,
+    errno.EFBIG,
+)
 
 USAGE = """usage: python -m deepfake STAGE [STAGE …] [preset=NAME] [key=value …]
        python -m deepfake STAGE --help      every key that the stage reads"""
@@ -55,25 +68,34 @@ def main(arguments: list[str] | None = None) -> int:
         _check_words(arguments, stages)
         if not stages or "--help" in arguments or "-h" in arguments:
             print(_help(stages))
-            return 0
-        _start_log()
-        # Read when torch is loaded: threads that wait for one another sleep, instead of burning the cores that loader
-        # processes and other programs need. Beside those it saves most of the time, alone it costs nothing.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        _run(stages, options)
+        else:
+            _start_log()
+            _run(stages, options)
     except UserError as error:
-        message = str(error).rpartition("UserError: ")[2]  # torch puts a worker's traceback before
-        print(f"error: {message.strip()}", file=sys.stderr)
-        return 2
+        message = str(error).rpartition("UserError: ")[2].strip()  # torch puts a worker's traceback before
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("deepfake"):
+            raise
+        message = f"{sys.executable} lacks {error.name}: pip install -r requirements.txt"
     except BrokenPipeError:  # `… --help | head` has read enough
         return 0
+    except OSError as error:
+        if error.errno not in OUTPUT_ERRORS:
+            raise
+        message = f"{error.filename or 'writing'}: {error.strerror}; what is finished is kept"
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from what is finished", file=sys.stderr)
         return 130
-    return 0
+    else:
+        return 0
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 def _run(stages: list[str], options: list[str]) -> None:
+    # Read when torch is loaded: threads that wait for one another soon sleep, instead of burning the cores that loader
+    # processes and other programs need.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     cfg = _configure(stages, options)
     stages = [stage for stage in STAGES if stage in stages]  # in the pipeline's order, however they were typed
     modules = [importlib.import_module(f"deepfake.stages.{stage}") for stage in stages]
@@ -85,17 +107,19 @@ def _run(stages: list[str], options: list[str]) -> None:
 
 
 def _configure(stages: list[str], options: list[str]) -> Config:
-    """Inference without training goes by the configuration of the run that it continues."""
+    """Inference without training goes by the configuration of the run that it continues, and needs test crops alone."""
     from deepfake.stages.common import run_to_continue
 
     cfg = load_config(options)
     if "infer" in stages and "train" not in stages:
-        return continue_run(cfg.run, run_to_continue(cfg), options)
+        return continue_run(cfg.run, run_to_continue(cfg), ["extract.split=test", *options])
     return cfg
 
 
 def _check_words(arguments: list[str], stages: list[str]) -> None:
     for word in stages:
+        if word not in STAGES and (word.isdecimal() or any(key == word for key, _, _ in knobs(Config()))):
+            raise UserError(f"{word!r}: settings are written key=value, e.g. fold=0; --help prints the keys")
         if word not in STAGES:
             raise UserError(f"{word!r} is not a stage; there are {', '.join(STAGES)}.{closest(word, list(STAGES))}")
     for word in arguments:

@@ -78,6 +78,9 @@ class ExtractConfig:
     detect_size: int = knob(640, "longest side of the frame that the detector sees, px; 0 = as it is", low=0)
     min_face: int = knob(24, "smallest face that is searched, px at detection size", low=12)
     min_prob: float = knob(0.9, "faces of a lower detector probability are dropped", low=0, high=1)
+    split: Literal["all", "train", "test"] = knob(
+        "all", "the media to cut; run_infer.sh cuts the test split alone", shapes=False
+    )
     timeout_s: int = knob(120, "a medium that takes longer is given up, s", low=1, shapes=False)
 
 
@@ -184,13 +187,18 @@ class Config:
         own = self.data.root or self.data.listing
         if self.data.name or not own:
             return self.data.name or "demo"
-        return Path(own).resolve().name if self.data.root else Path(own).stem
+        return _folder_name(Path(own).resolve().name if self.data.root else Path(own).stem)
 
     @property
     def run(self) -> str:
         """Name of the run: name=, else the data set's, with the preset's where that is another."""
-        preset = Path(self.preset).stem
+        preset = _folder_name(Path(self.preset).stem) if self.preset else ""
         return self.name or (self.dataset if preset in ("", self.dataset) else f"{self.dataset}-{preset}")
+
+
+def _folder_name(text: str) -> str:
+    """`text` as a name that a folder, and name= on a command line, can have: `my data (v1)` → `my_data_v1`."""
+    return re.sub(r"[^\w.+-]+", "_", text).strip("._+-") or "data"
 
 
 def check_fold_name(fold: str) -> None:
@@ -250,7 +258,7 @@ def continue_run(run: str, saved: dict[str, Any], arguments: list[str]) -> Confi
     layers = [(key, value, f"run {run}") for key, value in trained.items() if key.split(".")[0] not in dropped]
     for key, value in overrides:
         before = _get(saved, key)
-        if key.split(".")[0] in TRAINED and _plain(value) != before:
+        if key.split(".")[0] in TRAINED and _shapes(key) and _plain(value) != before:
             raise UserError(
                 f"{key}={value}, but run {run} was trained with {before}: leave it out, or train another run"
             )
@@ -297,6 +305,8 @@ def _parse(argument: str) -> tuple[str, Any]:
     import yaml
 
     key, equals, text = argument.partition("=")
+    if key in OWN_DATA and not text:
+        raise UserError(f"{argument} names no folder (an unset variable?); without {key}= it is the built-in demo set")
     if not equals:
         raise UserError(f"{argument!r} is not key=value (e.g. fold=0 optim.lr=3e-4); --help prints the keys")
     _check_known(key, "")
@@ -307,6 +317,11 @@ def _parse(argument: str) -> tuple[str, Any]:
     except yaml.YAMLError as error:
         raise UserError(f"{argument}: not a value ({' '.join(str(error).split())})") from error
     return key, _number(value)
+
+
+def _shapes(key: str) -> bool:
+    """Whether results depend on a knob; arguments of the model do."""
+    return {name: item.metadata["shapes"] for name, item, _ in knobs(Config())}.get(key, True)
 
 
 def _is_text(key: str) -> bool:

@@ -107,7 +107,9 @@ class Table:
             else:  # of what pandas takes for nothing, only the empty field is nothing here: `NA` is a name
                 frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=[""])
         except (ValueError, OSError) as error:
-            raise UserError(f"{path} is not a {self.name} table: {error}") from error
+            raise UserError(
+                f"{path} is not a {self.name} table ({error}): remove it and run its stage again"
+            ) from error
         return self.check(frame, path)
 
 

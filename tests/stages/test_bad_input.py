@@ -53,6 +53,8 @@ WHOLE = (*TINY, "crop.mode=whole", "data.root=pictures")
         ("preset=dmeo", ["preset=dmeo", "'demo'"]),
         ("fold=first", ["fold=first", "a number from 0, all, or full"]),
         ("data.root=nowhere", ["nowhere", "does not exist"]),
+        ("data.root=", ["data.root=", "names no folder"]),
+        ("fold", ["'fold'", "key=value"]),
         ("--fold", ["--fold", "key=value"]),
         ("trian", ["trian", "'train'"]),
     ],
@@ -203,3 +205,36 @@ def test_half_precision_needs_a_gpu_to_train_and_off_is_a_word(deepfake: Command
     chain = ("index", "folds", "extract", "train", "fold=0", *WHOLE)
     refused(deepfake(*chain, "train.amp=fp16"), "train.amp=fp16", "CUDA")
     assert deepfake(*chain, "train.amp=off").status == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("runs/pictures/fold0/config.json", ["config.json is damaged", "train it again"]),
+        ("runs/pictures/fold0/best.json", ["best.json is missing or damaged"]),
+        ("data/pictures/faces.parquet", ["faces.parquet", "remove it and run its stage again"]),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(
+    deepfake: Command, pictures: Path, tmp_path: Path, name: str, words: list[str]
+) -> None:
+    assert deepfake("index", "folds", "extract", "train", "fold=0", *WHOLE).status == 0
+    (tmp_path / name).write_text("garbage")
+    refused(deepfake("infer", "data.root=pictures"), *words)
+
+
+def test_a_damaged_checkpoint_is_named(deepfake: Command, pictures: Path, tmp_path: Path) -> None:
+    train = ("index", "folds", "extract", "train", "fold=0", *WHOLE)
+    assert deepfake(*train).status == 0
+    (tmp_path / "runs/pictures/fold0/done.json").unlink()
+    (tmp_path / "runs/pictures/fold0/last.pt").write_text("garbage")
+    refused(deepfake(*train), "last.pt is damaged: remove it")
+
+
+def test_a_diverging_training_names_its_media(deepfake: Command, pictures: Path) -> None:
+    refused(deepfake("index", "folds", "extract", "train", "fold=0", *WHOLE, "optim.lr=1e30"), "not finite", "optim.lr")
+
+
+def test_an_output_that_cannot_be_written_is_named(deepfake: Command, pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused(deepfake("index", "data.root=pictures", "paths.data=file/x"), "file/x", "Not a directory")

@@ -185,6 +185,46 @@ def test_media_that_join_later_are_all_that_is_cut(copy: Path, demo_root: Path) 
     assert f"going on: {count} of {count + 1}" in said
 
 
+def test_inference_alone_cuts_the_test_split_alone(copy: Path, demo_root: Path) -> None:
+    shutil.rmtree(copy / "data/people")
+    said = run(copy, "index", "extract", "infer", f"data.root={demo_root}")
+    count = (pd.read_csv(demo_root / "listing.csv").split == "test").sum()
+    assert f"{count} of {count} (100.0 %) media decoded" in said
+    run(copy, "extract", f"data.root={demo_root}", *TINY)
+    assert "up to date" in run(copy, "extract", f"data.root={demo_root}", *TINY, "extract.split=test")
+
+
+@pytest.mark.parametrize("lost", ["best.safetensors", "oof.parquet"])
+def test_a_finished_fold_that_has_lost_a_file_is_finished_again(copy: Path, demo_root: Path, lost: str) -> None:
+    path = copy / "runs/people/fold0" / lost
+    before = path.read_bytes()
+    path.unlink()
+    run(copy, "train", "fold=0", f"data.root={demo_root}", *TINY)
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_journal_line_costs_its_medium_alone(copy: Path, demo_root: Path) -> None:
+    journal = copy / "data/people/extract_journal.jsonl"
+    lines = journal.read_text().splitlines()
+    lines[3] = lines[3][:40]
+    journal.write_text("\n".join(lines) + "\n")
+    faces = copy / "data/people/faces.parquet"
+    before = faces.read_bytes()
+    faces.unlink()
+    count = len(lines) - 1
+    assert f"going on: {count - 1} of {count}" in run(copy, "extract", f"data.root={demo_root}", *TINY)
+    assert faces.read_bytes() == before
+
+
+def test_a_folder_of_any_name_is_trained_and_scored(demo_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "my data (v1) é"
+    shutil.copytree(demo_root, root)
+    said = run(tmp_path, *CHAIN[:-1], f"data.root={root}/", *TINY, "fold=0", "train.epochs=1")
+    assert "next: ./run_infer.sh name=my_data_v1_é" in said
+    run(tmp_path, "index", "extract", "infer", f"data.root={root}")
+    assert (tmp_path / "submissions/my_data_v1_é/submission.csv").is_file()
+
+
 def test_a_file_that_is_replaced_by_another_of_its_size_is_cut_again(tmp_path: Path) -> None:
     from PIL import Image
 

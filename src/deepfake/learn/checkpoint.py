@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What save_state wrote."""
-    return torch.load(path, map_location="cpu", weights_only=True)
+    """What save_state wrote. UserError when the file is damaged."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        raise UserError(f"{path} is damaged: remove it, and this fold is trained from its start") from error
 
 
 def save_detector(path: Path, weights: dict[str, torch.Tensor], spec: ModelSpec, facts: dict[str, Any]) -> None:
@@ -50,8 +54,11 @@ def load_detector(path: Path) -> Detector:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The JSON beside a weight file."""
-    return json.loads(detector_json(path).read_text())
+    """The JSON beside a weight file. UserError when it is missing or damaged."""
+    try:
+        return json.loads(detector_json(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{detector_json(path)} is missing or damaged: remove {path.parent}, train it again") from error
 
 
 def detector_json(path: Path) -> Path:

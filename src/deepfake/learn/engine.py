@@ -44,10 +44,10 @@ def choose_precision(amp: str) -> Precision:
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss of a batch is nan or infinite. `rows` are the batch's rows of the data set."""
+    """The loss (or a logit) of a batch is nan or infinite. `rows` are the batch's rows of the data set."""
 
-    def __init__(self, rows: list[int]) -> None:
-        super().__init__(f"the loss is not finite in a batch of {len(rows)} crops")
+    def __init__(self, rows: list[int], what: str = "the loss") -> None:
+        super().__init__(f"{what} is not finite in a batch of {len(rows)} crops")
         self.rows = rows
 
 
@@ -102,6 +102,8 @@ def predict(
         images_NCHW = images_NCHW.to(precision.device, non_blocking=True)
         with precision.autocast():
             logits = torch.stack([detector(VIEWS[view](images_NCHW)) for view in views], 1)
+        if not torch.isfinite(logits).all():
+            raise NonFiniteLossError(rows.tolist(), "a logit")
         parts.append(logits.cpu().numpy())
         on_step(len(rows))
     return np.concatenate(parts) if parts else np.empty((0, len(views)), np.float32)

@@ -163,7 +163,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     import safetensors.torch
 
     if not path.is_file():
-        raise UserError(f"model.weights={path} does not exist")
+        raise UserError(f"model.weights={path} does not exist, or is not a file")
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

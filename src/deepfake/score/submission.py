@@ -40,10 +40,11 @@ def match_names(names: pd.Series, media_ids: pd.Series, where: str | Path) -> pd
             if len(doubled):
                 raise UserError(f"{where}: {doubled[0]!r} means {', '.join(meaning[doubled[0]])}: give whole paths")
             return names.map(meaning[meaning.index.isin(names)])
+    if names.isin(spellings[0] + spellings[1] + spellings[2]).all():
+        raise UserError(f"{where}: names must all be written one way: whole paths, file names, or without suffix")
     by_name = names[~names.isin(spellings[0] + spellings[1] + spellings[2])]
-    lost = by_name if len(by_name) else names
     raise UserError(
-        f"{where}: {len(lost)} of {len(names)} rows have no medium in the test split, first {lost.iloc[0]!r}"
+        f"{where}: {len(by_name)} of {len(names)} rows have no medium in the test split, first {by_name.iloc[0]!r}"
     )
 
 

@@ -52,10 +52,28 @@ def check_extracted(cfg: Config, media_ids: pd.Series, faces: pd.DataFrame) -> N
         raise UserError(f"{len(unseen)} media of {cfg.dataset} have not been extracted ({listed(unseen)}): run extract")
 
 
+def is_finished(fold: Path) -> bool:
+    """Whether a fold's folder holds all that training leaves behind."""
+    needed = [layout.fold_done(fold), layout.run_config(fold), layout.best_weights(fold)]
+    needed += [layout.best_weights(fold).with_suffix(".json")]
+    needed += [] if fold.name == "full" else [layout.oof_table(fold)]
+    return all(path.is_file() for path in needed)
+
+
+def read_run_config(fold: Path) -> dict[str, Any]:
+    """`config` and `made_from` of a training. UserError when the file is damaged."""
+    path = layout.run_config(fold)
+    try:
+        saved = json.loads(path.read_text())
+        return {"config": saved["config"], "made_from": saved["made_from"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): remove {fold} and train it again") from error
+
+
 def trained_folds(runs: Path, run: str) -> dict[str, Path]:
     """Finished folds of a run, by name (`0`, `1`, …, `full`), numbers first."""
     folder = layout.run_folder(runs, run)
-    finished = [path.parent for path in folder.glob("*/best.safetensors") if layout.fold_done(path.parent).is_file()]
+    finished = [path.parent for path in folder.glob("*/done.json") if is_finished(path.parent)]
     names = {path.name.removeprefix("fold"): path for path in finished}
     return dict(sorted(names.items(), key=lambda item: (item[0] == "full", len(item[0]), item[0])))
 
@@ -68,7 +86,7 @@ def run_to_continue(cfg: Config) -> dict[str, Any]:
         known = f"runs with trained folds: {', '.join(there)} (name=…)" if there else "no run has a trained fold yet"
         folder = layout.run_folder(cfg.paths.runs, cfg.run)
         raise UserError(f"{folder} holds no trained fold; {known}. Train with ./run_train.sh first")
-    return json.loads(layout.run_config(next(iter(folds.values()))).read_text())["config"]
+    return read_run_config(next(iter(folds.values())))["config"]
 
 
 def say(stage: str, message: str) -> None:

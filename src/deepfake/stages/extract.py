@@ -43,20 +43,25 @@ WORTH_ANOTHER_TRY = ("timeout", "crashed", "missing")  # may be the machine's fa
 
 
 def run(cfg: Config) -> None:
-    """Write data/<dataset>/faces.parquet and its crops. Crops of other settings are replaced; media that were
-    finished with these settings, whenever that was, are kept."""
+    """Write data/<dataset>/faces.parquet and its crops, of the whole data set or of one split.
+
+    Crops of other settings are replaced; media that were finished with these settings, whenever that was, are kept.
+    """
     media_path = layout.media_table(cfg.paths.data, cfg.dataset)
     faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
     media = MEDIA.read(media_path)
-    provenance = Provenance("extract", crop_settings(cfg), {"media": sha256(media_path)})
-    if is_current(faces_path, provenance):
+    wanted = media if cfg.extract.split == "all" else media[media.split == cfg.extract.split]
+    inputs = {"media": sha256(media_path)}
+    provenance = Provenance("extract", crop_settings(cfg), inputs | {"split": cfg.extract.split})
+    whole = Provenance("extract", crop_settings(cfg), inputs | {"split": "all"})
+    if is_current(faces_path, provenance) or is_current(faces_path, whole):
         say("extract", f"up to date: {faces_path}")
         return
     with _alone(faces_path.parent):
         _remove_other_settings(cfg, faces_path, provenance)
         journal = Journal(layout.faces_journal(cfg.paths.data, cfg.dataset), digest(provenance.config))
-        _extract_pending(cfg, media, journal)
-        _finish(media, journal, faces_path, provenance)
+        _extract_pending(cfg, media, wanted, journal)
+        _finish(wanted, journal, faces_path, provenance)
 
 
 @contextmanager
@@ -102,9 +107,19 @@ class Journal:
             return {}
         entries = {}
         for line in lines[:-1]:  # what follows the last newline is empty, or torn
-            entry = json.loads(line)
-            entries[entry["media_id"]] = entry
+            try:
+                entry = json.loads(line)
+                entries[entry["media_id"]] = entry
+            except (ValueError, KeyError, TypeError):  # a damaged line: its medium is cut again
+                continue
         return entries
+
+    def is_of_other_settings(self) -> bool:
+        """Whether the file was written with other settings."""
+        if not self.path.is_file():
+            return False
+        with open(self.path, errors="replace") as handle:
+            return handle.readline().strip() != self.settings_digest
 
     def open(self, entries: dict[str, dict]) -> TextIO:
         """The file, rewritten with the entries that hold, open for more."""
@@ -114,16 +129,18 @@ class Journal:
         return open(self.path, "a")
 
 
-def _extract_pending(cfg: Config, media: pd.DataFrame, journal: Journal) -> None:
+def _extract_pending(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, journal: Journal) -> None:
+    """Cut what is wanted and not yet in the journal; what the journal holds of other, unchanged media stays."""
     prints = dict(zip(media.media_id, media.fingerprint, strict=True))
     kept = {name: entry for name, entry in journal.read().items() if prints.get(name) == entry["fingerprint"]}
     kept = {name: entry for name, entry in kept.items() if entry.get("error") not in WORTH_ANOTHER_TRY}
-    pending = [row for row in media.itertuples() if row.media_id not in kept]
-    if kept:
-        say("extract", f"going on: {share(len(kept), len(media))} media are done")
-    elif journal.path.is_file():
+    pending = [row for row in wanted.itertuples() if row.media_id not in kept]
+    done = len(wanted) - len(pending)
+    if done:
+        say("extract", f"going on: {share(done, len(wanted))} media are done")
+    elif journal.is_of_other_settings():
         say("extract", "starting anew: what was cut before had other settings")
-    with journal.open(kept) as handle, progress(len(media), "extract", "media", done=len(kept)) as bar:
+    with journal.open(kept) as handle, progress(len(wanted), "extract", "media", done=done) as bar:
         for entry in _cut_all(cfg, pending):
             handle.write(json.dumps(entry) + "\n")
             handle.flush()
@@ -207,8 +224,8 @@ def _cut_one(media_id: str, path: str, kind: str) -> dict:
         return {"error": error.error, "detail": error.detail}
 
 
-def _finish(media: pd.DataFrame, journal: Journal, faces_path: Path, provenance: Provenance) -> None:
-    """Journal → faces.parquet and extract_problems.csv; every medium is in one of them."""
+def _finish(wanted: pd.DataFrame, journal: Journal, faces_path: Path, provenance: Provenance) -> None:
+    """Journal → faces.parquet and extract_problems.csv; every medium that was wanted is in one of them."""
     import pandas as pd
 
     entries = journal.read().values()
@@ -216,23 +233,25 @@ def _finish(media: pd.DataFrame, journal: Journal, faces_path: Path, provenance:
     problems = [entry for entry in entries if "error" in entry]
     problem_table = pd.DataFrame(problems, columns=list(PROBLEMS.columns)).sort_values("media_id")
     faces = pd.DataFrame(rows, columns=list(FACES.columns)).sort_values(list(FACE_KEY))
-    assert faces.media_id.nunique() + len(problem_table) == len(media), "in == out + problems"
+    seen = pd.concat([faces.media_id.drop_duplicates(), problem_table.media_id])
+    assert not seen.duplicated().any() and wanted.media_id.isin(seen).all(), "in == out + problems"
     PROBLEMS.write(problem_table, layout.problems_table(faces_path.parent, "extract"))
     faces = FACES.write(faces, faces_path, provenance)
-    _report(media, faces, problem_table, faces_path)
+    ours = faces.media_id.isin(wanted.media_id)
+    _report(wanted, faces[ours], problem_table[problem_table.media_id.isin(wanted.media_id)], faces_path)
 
 
-def _report(media: pd.DataFrame, faces: pd.DataFrame, problems: pd.DataFrame, faces_path: Path) -> None:
+def _report(wanted: pd.DataFrame, faces: pd.DataFrame, problems: pd.DataFrame, faces_path: Path) -> None:
     with_face = int(faces.groupby("media_id").found.any().sum())
     say(
         "extract",
-        f"{share(faces.media_id.nunique(), len(media))} media decoded, {share(with_face, len(media))} with a "
+        f"{share(faces.media_id.nunique(), len(wanted))} media decoded, {share(with_face, len(wanted))} with a "
         f"face, {len(faces)} crops → {faces_path}",
     )
     if len(problems):
         by_error = ", ".join(f"{count} {error}" for error, count in problems.error.value_counts().items())
         say(
             "extract",
-            f"{share(len(problems), len(media))} media could not be read ({by_error}): "
+            f"{share(len(problems), len(wanted))} media could not be read ({by_error}): "
             f"{listed(problems.media_id)}; all in {layout.problems_table(faces_path.parent, 'extract')}",
         )

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config, resolved, shaping
 from deepfake.errors import UserError
-from deepfake.stages.common import check_crops, check_extracted, listed, loader_workers, progress, say, trained_folds
+from deepfake.stages.common import (
+    check_crops,
+    check_extracted,
+    is_finished,
+    listed,
+    loader_workers,
+    progress,
+    read_run_config,
+    say,
+    trained_folds,
+)
 from deepfake.tables import (
     FACES,
     FOLDS,
@@ -53,7 +63,7 @@ def run(cfg: Config) -> None:
     todo = []
     for fold in _chosen_folds(cfg):
         folder = layout.fold_folder(cfg.paths.runs, cfg.run, fold)
-        if layout.fold_done(folder).is_file():
+        if is_finished(folder):
             say("train", f"up to date: {folder}")
         else:
             todo.append(fold)
@@ -95,7 +105,7 @@ def _check_same_run(cfg: Config) -> None:
     """
     made_from = json.loads(json.dumps(_made_from(cfg)))
     for path in sorted(layout.run_folder(cfg.paths.runs, cfg.run).glob("*/config.json")):
-        old = json.loads(path.read_text())["made_from"]
+        old = read_run_config(path.parent)["made_from"]
         changed = differences(old["config"], made_from["config"])
         changed += [f"other {name}" for name, value in made_from["inputs"].items() if value != old["inputs"].get(name)]
         if changed:
@@ -190,7 +200,7 @@ def _fit(cfg: Config, fold: Fold) -> None:
     with progress(sum(steps), f"fold {fold.name}", "steps", done=sum(steps[:start])) as bar:
         for epoch in range(start, cfg.train.epochs):
             sampler.epoch, began = epoch, time.perf_counter()
-            with _naming_media(fold, epoch):
+            with _naming_media(fold.name, epoch, fold.train_crops):
                 loss = train_epoch(
                     fold.detector,
                     loader,
@@ -202,20 +212,22 @@ def _fit(cfg: Config, fold: Fold) -> None:
                     on_step=lambda _: bar.update(),
                 )
             record = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"], "train_loss": loss}
-            record |= _validate(cfg, fold) | {"seconds": round(time.perf_counter() - began, 2)}
+            with _naming_media(fold.name, epoch, fold.val_crops):
+                record |= _validate(cfg, fold)
+            record |= {"seconds": round(time.perf_counter() - began, 2)}
             _keep(cfg, fold, record, optimizer=optimizer, schedule=schedule, scaler=scaler)
 
 
 @contextmanager
-def _naming_media(fold: Fold, epoch: int) -> Iterator[None]:
+def _naming_media(fold: str, epoch: int, crops: pd.DataFrame) -> Iterator[None]:
     from deepfake.learn.engine import NonFiniteLossError
 
     try:
         yield
     except NonFiniteLossError as error:
-        media = listed(fold.train_crops.media_id.iloc[error.rows].unique())
+        media = listed(crops.media_id.iloc[error.rows].unique())
         raise UserError(
-            f"fold {fold.name}, epoch {epoch}: {error} ({media}). The last good state is kept; a lower optim.lr helps"
+            f"fold {fold}, epoch {epoch}: {error} ({media}). The last good state is kept; a lower optim.lr helps"
         ) from error
 
 
@@ -264,27 +276,27 @@ def score_oof(oof: pd.DataFrame) -> dict[str, float]:
 
 
 def _resume(cfg: Config, fold: Fold, **parts: Any) -> int:
-    """Load last.pt, where there is one, into the model and the parts; the number of finished epochs."""
+    """Load last.pt, where there is one, into the model and the parts; the number of finished epochs.
+
+    From the start again where the best weights, which last.pt does not hold, are lost.
+    """
     import torch
 
     from deepfake.learn.checkpoint import load_state
 
     path = layout.last_checkpoint(fold.folder)
-    if not path.is_file():
-        count = fold.train_crops.media_id.nunique()
-        say(
-            "train",
-            f"fold {fold.name}: {len(fold.train_crops)} crops of {count} media, "
-            f"{fold.detector.spec.name} at {fold.detector.spec.image_size} px on {fold.precision.device}",
-        )
+    state = load_state(path) if path.is_file() else None
+    if state is None or (state["best"] and not layout.best_weights(fold.folder).is_file()):
+        count, spec = fold.train_crops.media_id.nunique(), fold.detector.spec
+        what = f"{spec.name} at {spec.image_size} px on {fold.precision.device}"
+        say("train", f"fold {fold.name}: {len(fold.train_crops)} crops of {count} media, {what}")
         return 0
-    state = load_state(path)
     fold.detector.load_state_dict(state["model"])
     for name, part in parts.items():
         if state[name]:  # a scaler that is off has none, and one that is on starts anew
             part.load_state_dict(state[name])
     torch.set_rng_state(state["rng"])
-    if torch.cuda.is_available() and state["cuda_rng"]:
+    if len(state["cuda_rng"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     fold.history, fold.best = state["history"], state["best"]
     say("train", f"fold {fold.name}: going on after epoch {len(fold.history)} of {cfg.train.epochs}")
