@@ -88,7 +88,7 @@ def test_a_state_comes_back_with_its_optimiser(tmp_path):
 
 def test_a_state_with_code_is_not_loaded(tmp_path):
     torch.save({"model": nn.Linear(1, 1)}, tmp_path / "last.pt")
-    with pytest.raises(UserError, match="last.pt is damaged: remove it"):
+    with pytest.raises(UserError, match=r"last\.pt is damaged: remove it"):
         load_state(tmp_path / "last.pt")
 
 
