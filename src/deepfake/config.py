@@ -78,10 +78,20 @@ class ExtractConfig:
     detect_size: int = knob(640, "longest side of the frame that the detector sees, px; 0 = as it is", low=0)
     min_face: int = knob(24, "smallest face that is searched, px at detection size", low=12)
     min_prob: float = knob(0.9, "faces of a lower detector probability are dropped", low=0, high=1)
+    search_every: int = knob(
+        8, "every so many-th frame of a video is searched in full, faces are followed between", low=1
+    )
+    faces: Literal["all", "largest", "top2"] = knob("all", "people of a video to keep, by the area of their faces")
+    min_track: float = knob(0.1, "people seen in a smaller share of a video's frames are dropped", low=0, high=1)
+    min_track_prob: float = knob(0.95, "people whose surest face has a lower probability are dropped", low=0, high=1)
+    reuse_boxes: bool = knob(False, "cut training fakes where their original's faces are, if its frames are theirs")
+    max_megapixels: float = knob(100.0, "larger frames are refused, 0 = none is", low=0)
+    max_minutes: float = knob(60.0, "longer videos are refused, 0 = none is", low=0)
     split: Literal["all", "train", "test"] = knob(
         "all", "the media to cut; run_infer.sh cuts the test split alone", shapes=False
     )
     timeout_s: int = knob(120, "a medium that takes longer is given up, s", low=1, shapes=False)
+    retry: Literal["none", "problems"] = knob("none", "problems: try once more what could not be read", shapes=False)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ def faces_table(data: Path, dataset: str) -> Path:
     return dataset_folder(data, dataset) / "faces.parquet"
 
 
+def extracted_table(data: Path, dataset: str) -> Path:
+    return dataset_folder(data, dataset) / "extracted.csv"
+
+
 def faces_journal(data: Path, dataset: str) -> Path:
     """Finished media of the extraction, one JSON line each; what faces.parquet is made of."""
     return dataset_folder(data, dataset) / "extract_journal.jsonl"

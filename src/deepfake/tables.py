@@ -259,6 +259,9 @@ FACES = Table(
     FACE_KEY,
     _FACE_KEY_COLUMNS
     | {
+        "track_id": Column(
+            "int32", "whose face it is in this medium, from 0, the largest first; 0 without a detection"
+        ),
         "found": Column("bool", "a face was found here (or a whole picture was asked for); false = centre square"),
         "prob": Column("float32", "the detector's probability; empty without a detection", nullable=True),
         "x0": Column("float32", "box, left, px of the upright frame, before the margin"),
@@ -273,6 +276,27 @@ FACES = Table(
     | {
         "pts_s": Column("float32", "time of the frame, seconds from the start"),
         "path": Column("string", "crop, below data/<dataset>/"),
+    },
+)
+
+EXTRACTED = Table(
+    "extracted",
+    "every medium that was cut: what was in it and what was done",
+    ("media_id",),
+    {
+        "media_id": Column("string", "the medium, as in the media table"),
+        "width": Column("int32", "of the upright frame, px"),
+        "height": Column("int32", "of the upright frame, px"),
+        "num_frames": Column("int32", "frames in the file"),
+        "frames_read": Column("int32", "frames that were wanted and could be decoded"),
+        "boxes": Column(
+            "string",
+            "where crops lie: at faces that the detector found, or the original's; centre squares; whole frames",
+            allowed=("detector", "original", "centre", "whole"),
+        ),
+        "tracks": Column("int32", "people: tracks of faces that were kept"),
+        "tracks_dropped": Column("int32", "tracks that were dropped as false finds"),
+        "note": Column("string", "what is wrong with the file though it was cut", nullable=True),
     },
 )
 
@@ -327,7 +351,7 @@ PROBLEMS = Table(
     },
 )
 
-TABLES = (MEDIA, FACES, FOLDS, OOF, LOGITS, PROBLEMS)
+TABLES = (MEDIA, FACES, EXTRACTED, FOLDS, OOF, LOGITS, PROBLEMS)
 
 
 def dictionary() -> str:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from deepfake.media.align import centre_square, crop_face, shrink_whole
-from deepfake.media.mtcnn import Detections, FaceDetector
-from deepfake.media.video import Frames, UnreadableError, read_frames
+from deepfake.media.likeness import likeness
+from deepfake.media.tracks import choose_tracks, link_faces
+from deepfake.media.video import Frame, Limits, Medium, UnreadableError, open_medium
 from deepfake.tables import BOX, LANDMARK_COLUMNS
 
+if TYPE_CHECKING:
+    from deepfake.media.detect import FaceDetector
+
 SUFFIXES = {"png": ".png", "webp_lossless": ".webp", "jpeg": ".jpg"}
+SAME_FOOTAGE = 0.9  # likeness of two crops; another face moves it little, another moment or place much
+HELD_BYTES = 256_000_000  # of decoded frames at once, in each process; more are worked off in parts
 
 
 @dataclass(frozen=True)
@@ -28,55 +36,182 @@ class CutSettings:
     size: int
     format: str
     quality: int
+    faces: str
+    min_track: float
+    min_track_prob: float
+    limits: Limits
 
 
 @dataclass(frozen=True)
 class Face:
-    """One crop to be made: where, how certain, and whether anything was found there."""
+    """A place to be cut: whether a face was found there, how certainly, where (px of the frame), and whose."""
 
     found: bool
     prob: float | None
     box_xyxy: np.ndarray
     landmarks_xy: np.ndarray | None
+    track_id: int = 0
+
+
+@dataclass(frozen=True)
+class CutFrame:
+    """What is left of a frame when its pixels are gone: number, time, size, faces, and each one's crop as a file."""
+
+    frame_idx: int
+    pts_s: float
+    height: int
+    width: int
+    faces: list[Face]
+    crops: list[bytes]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a medium gave: its rows of the faces table, and its row of the extracted table without the medium's name."""
+
+    rows: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+
+FindFaces = Callable[[list[Frame]], list[list[Face]]]
 
 
 def cut_medium(
-    media_id: str, path: Path, kind: str, crops: Path, *, detector: FaceDetector | None, settings: CutSettings
-) -> list[dict]:
-    """Decode, detect, crop and write one medium; its rows of the faces table, paths relative to `crops`' parent.
+    media_id: str,
+    path: Path,
+    kind: str,
+    crops: Path,
+    *,
+    detector: FaceDetector | None,
+    settings: CutSettings,
+    originals: Sequence[Cut] = (),
+) -> Cut:
+    """Decode, detect, crop and write one medium; paths of crops are relative to `crops`' parent.
 
-    detector is None for settings.mode=whole. UnreadableError when the medium cannot be decoded.
+    detector is None for settings.mode=whole. originals: cuts of media that this one may be forged from; where one
+    proves to be it, its boxes are taken instead of a detection. UnreadableError when the medium cannot be decoded.
     """
-    frames = read_frames(path, kind, settings.num_frames)
-    faces = find_faces(frames, detector)
-    rows = []
-    for number, (frame_idx, pts_s) in enumerate(zip(frames.frame_idx, frames.pts_s, strict=True)):
-        for face_idx, face in enumerate(faces[number]):
-            target = crops / media_id / f"{frame_idx:06d}_{face_idx}{SUFFIXES[settings.format]}"
-            _write_crop(_crop(frames.images_NHWC[number], face, settings), target, settings)
-            place = {"media_id": media_id, "frame_idx": int(frame_idx), "face_idx": face_idx, "pts_s": float(pts_s)}
-            rows.append(place | _face_columns(face) | {"path": target.relative_to(crops.parent).as_posix()})
-    return rows
-
-
-def find_faces(frames: Frames, detector: FaceDetector | None) -> list[list[Face]]:
-    """The crops that each frame gives: its faces; where the whole medium shows none, each frame's centre square.
-
-    Without a detector, every frame whole.
-    """
-    height, width = frames.images_NHWC.shape[1:3]
+    medium = open_medium(path, kind, settings.num_frames, settings.limits)
+    dropped = 0
     if detector is None:
-        whole = Face(True, None, np.array([0, 0, width, height], np.float32), None)
-        return [[whole]] * len(frames.frame_idx)
-    found = [list(_faces(detections)) for detections in detector.detect(frames.images_NHWC)]
-    if any(found):
-        return found
-    return [[Face(False, None, centre_square(height, width), None)]] * len(found)
+        boxes, frames = "whole", _cut_frames(medium, _whole, settings)
+    elif frames := _cut_like_original(medium, originals, crops, settings):
+        boxes = "original"
+    else:
+        boxes, frames = "detector", _cut_frames(medium, partial(_detected, detector), settings)
+        frames, dropped = _choose(frames, settings)
+        if not any(frame.faces for frame in frames):  # rare, so that a second decoding costs less than keeping frames
+            boxes, frames = "centre", _cut_frames(medium, _centre, settings)
+    rows = _write(media_id, frames, crops, settings)
+    facts = {
+        "width": frames[0].width,
+        "height": frames[0].height,
+        "num_frames": medium.num_frames,
+        "frames_read": len(frames),
+        "boxes": boxes,
+        "tracks": len({row["track_id"] for row in rows if row["found"]}),
+        "tracks_dropped": dropped,
+        "note": medium.note or None,
+    }
+    return Cut(rows, facts)
 
 
-def _faces(detections: Detections) -> Iterator[Face]:
-    for box_xyxy, prob, points in zip(detections.boxes_xyxy, detections.probs, detections.landmarks_xy, strict=True):
-        yield Face(True, float(prob), box_xyxy, points)
+def _cut_frames(medium: Medium, find_faces: FindFaces, settings: CutSettings) -> list[CutFrame]:
+    """All frames of a medium with the crops of their faces, in parts of HELD_BYTES."""
+    done = []
+    for part in _parts(medium):
+        for frame, faces in zip(part, find_faces(part), strict=True):
+            height, width = frame.image_HWC.shape[:2]
+            crops = [_encode(_crop(frame.image_HWC, face, settings), settings) for face in faces]
+            done.append(CutFrame(frame.frame_idx, frame.pts_s, height, width, faces, crops))
+    return done
+
+
+def _parts(medium: Medium) -> Iterator[list[Frame]]:
+    part, held = [], 0
+    for frame in medium:
+        part.append(frame)
+        held += frame.image_HWC.nbytes
+        if held > HELD_BYTES:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
+
+
+def _whole(frames: list[Frame]) -> list[list[Face]]:
+    sizes = [frame.image_HWC.shape[:2] for frame in frames]
+    return [[Face(True, None, np.array([0, 0, width, height], np.float32), None)] for height, width in sizes]
+
+
+def _centre(frames: list[Frame]) -> list[list[Face]]:
+    return [[Face(False, None, centre_square(*frame.image_HWC.shape[:2]), None)] for frame in frames]
+
+
+def _detected(detector: FaceDetector, frames: list[Frame]) -> list[list[Face]]:
+    found = detector.follow([frame.image_HWC for frame in frames])
+    columns = [(one.probs.tolist(), one.boxes_xyxy, one.landmarks_xy) for one in found]
+    return [[Face(True, *face) for face in zip(*parts, strict=True)] for parts in columns]
+
+
+def _choose(frames: list[CutFrame], settings: CutSettings) -> tuple[list[CutFrame], int]:
+    """Frames with the faces that are wanted, their tracks numbered; and how many tracks were dropped as false finds."""
+    boxes = [np.array([face.box_xyxy for face in frame.faces]).reshape(-1, 4) for frame in frames]
+    landmarks = [np.array([face.landmarks_xy for face in frame.faces]).reshape(-1, 5, 2) for frame in frames]
+    probs = [np.array([face.prob for face in frame.faces], np.float32) for frame in frames]
+    tracks = link_faces(boxes, landmarks)
+    kept = choose_tracks(
+        tracks,
+        probs,
+        boxes,
+        faces=settings.faces,
+        min_track=settings.min_track,
+        min_track_prob=settings.min_track_prob,
+    )
+    numbers = np.unique(np.concatenate([ids[mask] for ids, mask in zip(tracks, kept.masks)]))
+    return [
+        _keep(frame, np.flatnonzero(mask), np.searchsorted(numbers, ids))
+        for frame, ids, mask in zip(frames, tracks, kept.masks, strict=True)
+    ], kept.short + kept.weak
+
+
+def _keep(frame: CutFrame, which: np.ndarray, track_ids: np.ndarray) -> CutFrame:
+    faces = [replace(frame.faces[number], track_id=int(track_ids[number])) for number in which]
+    return replace(frame, faces=faces, crops=[frame.crops[number] for number in which])
+
+
+def _cut_like_original(
+    medium: Medium, originals: Sequence[Cut], crops: Path, settings: CutSettings
+) -> list[CutFrame] | None:
+    """Frames cut at the places of the first original that has as many frames, of the same size, and looks alike."""
+    for original in originals:
+        if original.facts["num_frames"] == medium.num_frames and original.facts["boxes"] == "detector":
+            frames = _cut_frames(medium, partial(_as_in, original), settings)
+            if _same_footage(frames, original, crops):
+                return frames
+    return None
+
+
+def _as_in(original: Cut, frames: list[Frame]) -> list[list[Face]]:
+    faces: dict[int, list[Face]] = {}
+    for row in original.rows:
+        box_xyxy = np.array([row[name] for name in BOX], np.float32)
+        landmarks_xy = np.array([row[name] for name in LANDMARK_COLUMNS], np.float32).reshape(5, 2)
+        faces.setdefault(row["frame_idx"], []).append(Face(True, row["prob"], box_xyxy, landmarks_xy, row["track_id"]))
+    return [faces.get(frame.frame_idx, []) for frame in frames]
+
+
+def _same_footage(frames: list[CutFrame], original: Cut, crops: Path) -> bool:
+    """Whether frames have the original's size and their first and last crops look like the original's."""
+    size = {"width": original.facts["width"], "height": original.facts["height"]}
+    ours = [crop for frame in frames for crop in frame.crops]
+    if len(ours) != len(original.rows) or any({"width": one.width, "height": one.height} != size for one in frames):
+        return False
+    theirs = [crops.parent / original.rows[end]["path"] for end in (0, -1)]
+    if not all(path.is_file() for path in theirs):
+        return False
+    pairs = zip((ours[0], ours[-1]), theirs, strict=True)
+    return all(likeness(_decode(crop), _decode(path.read_bytes())) >= SAME_FOOTAGE for crop, path in pairs)
 
 
 def _crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> np.ndarray:
@@ -88,15 +223,9 @@ def _crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> np.ndarra
     )
 
 
-def _face_columns(face: Face) -> dict:
-    landmarks = [None] * len(LANDMARK_COLUMNS) if face.landmarks_xy is None else face.landmarks_xy.ravel().tolist()
-    box = face.box_xyxy.tolist()
-    return {"found": face.found, "prob": face.prob} | dict(zip(BOX, box)) | dict(zip(LANDMARK_COLUMNS, landmarks))
-
-
-def _write_crop(crop_HWC: np.ndarray, target: Path, settings: CutSettings) -> None:
+def _encode(crop_HWC: np.ndarray, settings: CutSettings) -> bytes:
     flags = {
-        "png": [cv2.IMWRITE_PNG_COMPRESSION, 1],
+        "png": _png_flags(),
         "webp_lossless": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 = lossless
         "jpeg": [cv2.IMWRITE_JPEG_QUALITY, settings.quality],
     }
@@ -104,5 +233,38 @@ def _write_crop(crop_HWC: np.ndarray, target: Path, settings: CutSettings) -> No
     if not done:
         height, width = crop_HWC.shape[:2]
         raise UnreadableError("too_large", f"a crop of {width} x {height} px cannot be stored as {settings.format}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(encoded.tobytes())  # no rename: a medium counts once its rows are kept, after its last crop
+    return encoded.tobytes()
+
+
+def _png_flags() -> list[int]:
+    """Differences of rows with run lengths: half the time of OpenCV's own choice, to write and to read, at its size."""
+    flags = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12 and later
+        flags += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    return flags
+
+
+def _decode(encoded: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+
+
+def _write(media_id: str, frames: list[CutFrame], crops: Path, settings: CutSettings) -> list[dict[str, Any]]:
+    """Write the crops in place of what an earlier attempt left, and give their rows of the faces table."""
+    folder = crops / media_id
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    rows = []
+    for frame in frames:
+        for face_idx, (face, encoded) in enumerate(zip(frame.faces, frame.crops, strict=True)):
+            target = folder / f"{frame.frame_idx:06d}_{face_idx}{SUFFIXES[settings.format]}"
+            target.write_bytes(encoded)  # no rename: a medium counts once its rows are kept, after its last crop
+            place = {"media_id": media_id, "frame_idx": frame.frame_idx, "face_idx": face_idx, "pts_s": frame.pts_s}
+            rows.append(place | _face_columns(face) | {"path": target.relative_to(crops.parent).as_posix()})
+    return rows
+
+
+def _face_columns(face: Face) -> dict[str, Any]:
+    landmarks = [None] * len(LANDMARK_COLUMNS) if face.landmarks_xy is None else face.landmarks_xy.ravel().tolist()
+    own = {"track_id": face.track_id, "found": face.found, "prob": face.prob}
+    return own | dict(zip(BOX, face.box_xyxy.tolist())) | dict(zip(LANDMARK_COLUMNS, landmarks))

@@ -1,0 +1,151 @@
+"""Where faces are in pictures, and in the frames of a video: searched in full now and then, followed in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+from deepfake.media.area import SummedArea
+from deepfake.media.likeness import scenes
+from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
+
+BATCH_PX = {"cpu": 1_000_000, "cuda": 64_000_000}  # pixels of frames that are searched at once
+SAME_FACE = 0.1  # least overlap (IoU) of a face's boxes in two searched frames
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Faces of one frame, most certain first, in pixels of that frame.
+
+    boxes_xyxy: (K, 4) float32. probs: (K,) float32 in [0, 1]. landmarks_xy: (K, 5, 2) float32, in the order of
+    tables.LANDMARKS: left eye, right eye, nose, left and right corner of the mouth, as seen in the picture.
+    """
+
+    boxes_xyxy: np.ndarray
+    probs: np.ndarray
+    landmarks_xy: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.probs)
+
+
+NO_FACE = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty((0, 5, 2), np.float32))
+
+
+class FaceDetector:
+    """MTCNN over pictures of any sizes and over videos.
+
+    detect_size: longest side at which faces are searched, px, 0 = the frame's own. min_face: smallest face, px at that
+    size, at least 12. min_prob: faces of a lower probability are dropped. search_every: `follow` searches every so
+    many-th frame in full, 1 = each. device: as torch names it.
+    """
+
+    def __init__(self, *, detect_size: int, min_face: int, min_prob: float, search_every: int, device: str) -> None:
+        self.detect_size = detect_size
+        self.min_face = min_face
+        self.min_prob = min_prob
+        self.search_every = search_every
+        self.cascade = Cascade(device)
+
+    @torch.inference_mode()
+    def detect(self, images_HWC: Sequence[np.ndarray]) -> list[Detections]:
+        """Faces of each picture (uint8 RGB), searched in full; an empty Detections where there is none."""
+        found: dict[int, Detections] = {}
+        for batch in self._batches(images_HWC, range(len(images_HWC))):
+            found |= zip(batch, self._search([images_HWC[number] for number in batch]), strict=True)
+        return [found[number] for number in range(len(images_HWC))]
+
+    @torch.inference_mode()
+    def follow(self, images_HWC: Sequence[np.ndarray]) -> list[Detections]:
+        """Faces of each frame of one video, given in order of time.
+
+        The ends of each scene and frames within it are searched in full. In those between, only the places of the
+        faces in the searched frames before and after, and the way from one to the other, are looked at; a frame that
+        then shows fewer faces than one of these two is searched in full as well. A face that shows only between two
+        searched frames, beside others, is missed.
+        """
+        neighbours = self._neighbours(images_HWC)
+        searched = [number for number in range(len(images_HWC)) if number not in neighbours]
+        found = dict(zip(searched, self.detect([images_HWC[number] for number in searched]), strict=True))
+        for batch in self._batches(images_HWC, neighbours):
+            places = [_places(number, *neighbours[number], found) for number in batch]
+            found |= zip(batch, self._look([images_HWC[number] for number in batch], places), strict=True)
+        lost = [number for number, pair in neighbours.items() if len(found[number]) < max(len(found[n]) for n in pair)]
+        found |= zip(lost, self.detect([images_HWC[number] for number in lost]), strict=True)
+        return [found[number] for number in range(len(images_HWC))]
+
+    def _neighbours(self, images_HWC: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
+        """Frames that can be followed, with the searched ones before and after each."""
+        neighbours = {}
+        for first, last in scenes(images_HWC):
+            for before, after in pairwise([*range(first, last, self.search_every), last]):
+                neighbours |= {number: (before, after) for number in range(before + 1, after)}
+        return neighbours
+
+    def _batches(self, images_HWC: Sequence[np.ndarray], numbers: Iterable[int]) -> Iterator[list[int]]:
+        """Numbers of pictures of one size, as many as are looked at at once."""
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for number in numbers:
+            by_shape.setdefault(images_HWC[number].shape, []).append(number)
+        for (height, width, _), same in by_shape.items():
+            count = max(1, BATCH_PX[torch.device(self.cascade.device).type] // (height * width))
+            yield from (same[start : start + count] for start in range(0, len(same), count))
+
+    def _search(self, images_HWC: list[np.ndarray]) -> list[Detections]:
+        """Pictures of one size through all three networks."""
+        height, width = images_HWC[0].shape[:2]
+        shrink = min(1.0, self.detect_size / max(height, width)) if self.detect_size else 1.0
+        fold = self._fold(height, width)
+        scales = pyramid(height // fold, width // fold, self.min_face / shrink / fold)
+        if not scales:  # smaller than the smallest face
+            return [NO_FACE] * len(images_HWC)
+        tables = SummedArea([_folded(image, fold) for image in images_HWC], self.cascade.device)
+        return self._decide(tables, self.cascade.propose(tables, scales), fold, len(images_HWC))
+
+    def _look(self, images_HWC: list[np.ndarray], places_xyxy: list[torch.Tensor]) -> list[Detections]:
+        """Pictures of one size through the second and third network, at the given places (N, 4) px of each."""
+        fold = self._fold(*images_HWC[0].shape[:2])
+        tables = SummedArea([_folded(image, fold) for image in images_HWC], self.cascade.device)
+        counts = torch.tensor([len(places) for places in places_xyxy])
+        boxes_xyxy = torch.cat(places_xyxy).to(self.cascade.device) / fold
+        picture = torch.arange(len(counts)).repeat_interleave(counts).to(self.cascade.device)
+        return self._decide(tables, Candidates(picture, boxes_xyxy, boxes_xyxy[:, 0]), fold, len(images_HWC))
+
+    def _decide(self, tables: SummedArea, candidates: Candidates, fold: int, count: int) -> list[Detections]:
+        faces, landmarks_xy = self.cascade.decide(tables, self.cascade.refine(tables, candidates))
+        sure = faces.scores >= self.min_prob
+        faces, landmarks_xy = faces[sure], landmarks_xy[sure] * fold
+        picture, boxes_xyxy, probs = faces.picture.cpu(), (faces.boxes_xyxy * fold).cpu(), faces.scores.cpu()
+        values = [part.numpy() for part in (boxes_xyxy, probs, landmarks_xy.cpu())]
+        return [Detections(*(part[(picture == number).numpy()] for part in values)) for number in range(count)]
+
+    def _fold(self, height: int, width: int) -> int:
+        """Whole number by which frames are shrunk first: far above detect_size, pixels cost time and show nothing."""
+        return max(1, int(max(height, width) / (1.5 * self.detect_size))) if self.detect_size else 1
+
+
+def _folded(image_HWC: np.ndarray, fold: int) -> np.ndarray:
+    """The means of blocks of `fold` × `fold` px; what is left over at the right and at the bottom is cut off."""
+    if fold == 1:
+        return image_HWC
+    height, width = image_HWC.shape[0] // fold, image_HWC.shape[1] // fold
+    return cv2.resize(image_HWC[: height * fold, : width * fold], (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _places(number: int, before: int, after: int, found: dict[int, Detections]) -> torch.Tensor:
+    """Squares (N, 4) where a frame's faces may be: where they were, will be, and on the way between."""
+    was, will = (squares(torch.from_numpy(found[neighbour].boxes_xyxy)) for neighbour in (before, after))
+    if not (len(was) and len(will)):
+        return torch.cat([was, will])
+    overlap = box_iou(was, will)
+    nearest, same = overlap.max(1)
+    share = (number - before) / (after - before)
+    between = torch.lerp(was, will[same], share)
+    lone = overlap.amax(0) <= SAME_FACE
+    return torch.cat([torch.where((nearest > SAME_FACE)[:, None], between, was), will[lone]])

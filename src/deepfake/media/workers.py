@@ -1,0 +1,144 @@
+"""Media cut side by side, each in a process that may hang or die without harm to the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfake.errors import UserError
+from deepfake.media.cut import Cut, CutSettings, cut_medium
+from deepfake.media.video import UnreadableError
+
+if TYPE_CHECKING:
+    from deepfake.media.detect import FaceDetector
+
+MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks stays small
+
+
+@dataclass(frozen=True)
+class Job:
+    """A medium to be cut; `originals` as in cut_medium."""
+
+    media_id: str
+    path: Path
+    kind: str
+    originals: tuple[Cut, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a medium could not be cut: the kind for the problems table, and words."""
+
+    error: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all processes work with. detector: arguments of FaceDetector but for the device, None = whole frames."""
+
+    crops: Path
+    detector: dict[str, Any] | None
+    cut: CutSettings
+
+
+def cut_all(
+    jobs: Iterable[Job], setup: Setup, *, num_workers: int, timeout_s: float
+) -> Iterator[tuple[Job, Cut | Failure]]:
+    """Cut media in `num_workers` processes; what comes out is given as it comes, in no order.
+
+    A process that takes longer than timeout_s for a medium, or dies, is replaced; its medium is a Failure. At most two
+    media a process are under way, so that memory does not grow with their number. OSError when crops cannot be written,
+    UserError when processes die before they read anything.
+    """
+    todo = {job.media_id: job for job in jobs}
+    while todo:
+        left = len(todo)
+        for job, outcome in _cut_in_pool(todo, setup, min(num_workers, left), timeout_s):
+            del todo[job.media_id]
+            yield job, outcome
+        if len(todo) == left:
+            raise UserError("the processes that read media die as they start: free memory, or set num_workers lower")
+
+
+def _cut_in_pool(
+    jobs: dict[str, Job], setup: Setup, num_workers: int, timeout_s: float
+) -> Iterator[tuple[Job, Cut | Failure]]:
+    """Until all is cut, or the pool breaks: pebble gives it up when a process dies while none of them has work."""
+    from pebble import ProcessPool
+
+    todo, running = deque(jobs.values()), {}
+    with ProcessPool(
+        max_workers=num_workers,
+        max_tasks=MEDIA_PER_PROCESS,
+        context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(setup,),
+    ) as pool:
+        try:
+            while todo or running:
+                while todo and len(running) < 2 * num_workers:
+                    job = todo.popleft()
+                    running[pool.schedule(_cut_one, args=(job,), timeout=timeout_s)] = job
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), _outcome(future, timeout_s)
+        except BrokenProcessPool:
+            pool.stop()
+        except BaseException:
+            pool.stop()
+            raise
+
+
+def _outcome(future: Future, timeout_s: float) -> Cut | Failure:
+    from pebble import ProcessExpired
+
+    try:
+        return future.result()
+    except TimeoutError:
+        return Failure("timeout", f"took longer than extract.timeout_s={timeout_s}")
+    except ProcessExpired as error:
+        return Failure("crashed", f"the process that read it died with exit code {error.exitcode}")
+
+
+# What a process keeps between media; set once by _start in that process, never in the parent.
+_mine: tuple[Setup, FaceDetector | None] | None = None
+
+
+def _start(setup: Setup) -> None:
+    """Load the detector once in this process, on one thread: the processes are what runs side by side."""
+    import cv2
+    import torch
+
+    from deepfake.media.detect import FaceDetector
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    global _mine
+    _mine = (setup, FaceDetector(**setup.detector, device=device) if setup.detector else None)
+
+
+def _cut_one(job: Job) -> Cut | Failure:
+    setup, detector = _mine
+    try:
+        return cut_medium(
+            job.media_id,
+            job.path,
+            job.kind,
+            setup.crops,
+            detector=detector,
+            settings=setup.cut,
+            originals=job.originals,
+        )
+    except UnreadableError as error:
+        return Failure(error.error, error.detail)
+    except MemoryError:
+        return Failure("too_large", "there is not enough memory for its frames")
