@@ -47,7 +47,7 @@ Numbered = Iterator[tuple[int, np.ndarray]]
 
 
 def middles(num_available: int, num_wanted: int) -> list[int]:
-    """As deepfake.media.video.spread_indices, which an environment with decord2 may be unable to import."""
+    """As deepfake.media.medium.spread_indices, which an environment with decord2 may be unable to import."""
     count = min(num_wanted or num_available, num_available)
     return [int((number + 0.5) * num_available / count) for number in range(count)]
 
@@ -83,7 +83,8 @@ def _decoded(path: str, wanted: list[int]) -> Numbered:
 
 
 def read_with_ours(path: str, kind: str, num_frames: int) -> tuple[int, Numbered]:
-    from deepfake.media.video import Limits, open_medium
+    from deepfake.media.medium import Limits
+    from deepfake.media.video import open_medium
 
     medium = open_medium(Path(path), kind, num_frames or sys.maxsize, Limits(max_megapixels=100, max_minutes=60))
     return medium.num_frames, ((frame.frame_idx, frame.image_HWC) for frame in medium)

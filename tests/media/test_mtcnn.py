@@ -1,107 +1,225 @@
-"""The face detector: where a face is in pixels of the frame, and nothing where nothing is."""
+"""The cascade of three networks: face by face what facenet-pytorch's own MTCNN finds, for whole batches."""
 
 import numpy as np
 import pytest
 import torch
+from facenet_pytorch import MTCNN
 
 from deepfake.forge.heads import Camera, build_head, render_head
 from deepfake.forge.identity import sample_identity
 from deepfake.forge.motion import HeadState
-from deepfake.media.mtcnn import BATCH, FaceDetector
+from deepfake.media import mtcnn
+from deepfake.media.area import SummedArea
+from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
+
+torch.set_num_threads(1)
+
+
+def rendered(seed):
+    """A head of half the picture's height: (180, 160, 3) uint8 RGB."""
+    camera = Camera(height=180, width=160, px_per_unit=50.0, centre_xy=(80.0, 85.0))
+    head = build_head(sample_identity(np.random.default_rng(seed)), camera)
+    return render_head(head, HeadState(yaw_rad=0.1 * seed), np.random.default_rng(0)).image_HW3
 
 
 @pytest.fixture(scope="module")
-def face():
-    """A rendered head of 2/3 of the frame's height: (image (360, 480, 3), landmarks (5, 2))."""
-    camera = Camera(height=360, width=480, px_per_unit=90.0, centre_xy=(200.0, 170.0))
-    head = build_head(sample_identity(np.random.default_rng(1)), camera)
-    frame = render_head(head, HeadState(), np.random.default_rng(0))
-    return frame.image_HW3, frame.points.five_52
+def heads():
+    return [rendered(seed) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
-def build():
-    torch.set_num_threads(1)
-    return lambda **changes: FaceDetector(
-        **{"detect_size": 0, "min_face": 40, "min_prob": 0.9, "device": "cpu"} | changes
-    )
+def pictures(heads):
+    """Pictures by name, with faces and without."""
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    crowd = np.concatenate([np.concatenate(heads[:3], 1), np.concatenate(heads[3:], 1)])
+    crowd[100:160, 90:140] = heads[1][::3, ::3][:, :50]  # a small one between the others
+    return {
+        "one head": heads[1],
+        "a head cut off at the left": heads[1][:, 62:].copy(),
+        "six heads and a small one": crowd,
+        "noise": noise,
+        "a head behind bars": np.where(np.arange(160)[:, None] % 8, heads[4][:120], noise),
+        "odd sides": crowd[5:332, 7:402],
+        "grey": np.full((50, 70, 3), 128, np.uint8),
+    }
 
 
-def black(height=120, width=160, count=1):
-    return np.zeros((count, height, width, 3), np.uint8)
+@pytest.fixture(scope="module")
+def cascade():
+    return Cascade("cpu")
 
 
-def test_a_face_is_found_where_it_is(build, face):
-    image, five = face
-    (found,) = build().detect(image[None])
-    assert len(found) == 1
-    assert 0.9 <= found.probs[0] <= 1
-    x0, y0, x1, y1 = found.boxes_xyxy[0]
-    assert all(x0 < x < x1 and y0 < y < y1 for x, y in five)
-    assert np.abs(found.landmarks_xy[0] - five).max() < 0.2 * (x1 - x0)
-    assert (found.boxes_xyxy.dtype, found.probs.dtype, found.landmarks_xy.dtype) == (np.float32,) * 3
+def find(cascade, images, min_face):
+    """Boxes (N, 4), probabilities (N,) and landmarks (N, 5, 2) of each picture; all are of one size."""
+    tables = SummedArea(images, "cpu")
+    with torch.inference_mode():
+        candidates = cascade.propose(tables, pyramid(*images[0].shape[:2], min_face))
+        faces, points = cascade.decide(tables, cascade.refine(tables, candidates))
+    masks = [faces.picture == number for number in range(len(images))]
+    return [(faces.boxes_xyxy[mask].numpy(), faces.scores[mask].numpy(), points[mask].numpy()) for mask in masks]
 
 
-@pytest.mark.parametrize("detect_size", [240, 333])
-def test_boxes_are_in_pixels_of_the_frame_whatever_the_network_sees(build, face, detect_size):
-    image, _ = face
-    (whole,) = build().detect(image[None])
-    (shrunk,) = build(detect_size=detect_size, min_face=20).detect(image[None])
-    side = whole.boxes_xyxy[0, 2] - whole.boxes_xyxy[0, 0]
-    np.testing.assert_allclose(shrunk.boxes_xyxy[0], whole.boxes_xyxy[0], atol=0.12 * side)
-    np.testing.assert_allclose(shrunk.landmarks_xy[0], whole.landmarks_xy[0], atol=0.06 * side)
+def reference(image, min_face):
+    """The same of one picture from facenet-pytorch."""
+    found = MTCNN(keep_all=True, min_face_size=min_face, device="cpu").detect(image, landmarks=True)
+    if found[0] is None:
+        return np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
+    return tuple(part.astype(np.float64) for part in found)
 
 
-def test_a_frame_is_never_enlarged_for_the_network(build, face):
-    image, _ = face
-    (as_it_is,), (bounded,) = (build(detect_size=size).detect(image[None]) for size in (0, 5000))
-    np.testing.assert_array_equal(as_it_is.boxes_xyxy, bounded.boxes_xyxy)
+def same(ours, theirs):
+    """Face by face; in order of place, as probabilities that differ by rounding alone may stand either way round."""
+    assert [len(part) for part in ours] == [len(part) for part in theirs]
+    orders = [np.argsort(boxes[:, 0] + boxes[:, 1]) for boxes, _, _ in (ours, theirs)]
+    for part, other, atol in zip(ours, theirs, (1e-2, 1e-5, 1e-2), strict=True):  # px, probability, px
+        np.testing.assert_allclose(part[orders[0]], other[orders[1]], rtol=0, atol=atol)
 
 
-def test_an_uncertain_face_is_dropped(build, face):
-    (certain,) = build().detect(face[0][None])
-    (none,) = build(min_prob=float(np.nextafter(certain.probs.max(), np.float32(2)))).detect(face[0][None])
-    assert (len(none), none.boxes_xyxy.shape, none.landmarks_xy.shape) == (0, (0, 4), (0, 5, 2))
+# --- the reference
 
 
-def test_of_two_faces_the_more_certain_comes_first(build, face):
-    faint = (face[0] * 0.25 + 90).astype(np.uint8)
-    pair = np.concatenate([faint, face[0]], axis=1)
-    (found,) = build(min_prob=0.5).detect(pair[None])
-    assert len(found) == 2
-    assert found.probs[0] >= found.probs[1]
+@pytest.mark.parametrize("min_face", [20, 36.5])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("one head", 1),
+        ("a head cut off at the left", 1),
+        ("six heads and a small one", 7),
+        ("noise", 0),
+        ("a head behind bars", 1),
+        ("odd sides", 5),
+        ("grey", 0),
+    ],
+)
+def test_faces_are_the_references(cascade, pictures, name, count, min_face):
+    (ours,) = find(cascade, [pictures[name]], min_face)
+    same(ours, reference(pictures[name], min_face))
+    boxes, probs, _ = ours
+    assert len(boxes) == count
+    assert probs.tolist() == sorted(probs, reverse=True)
 
 
-def test_frames_keep_their_order_across_batches(build, face):
-    image = face[0][::3, ::3]
-    frames = np.repeat(black(*image.shape[:2]), BATCH + 2, axis=0)
-    frames[[1, BATCH]] = image
-    found = build(min_face=24).detect(frames)
-    assert [len(detections) for detections in found] == [1 if n in (1, BATCH) else 0 for n in range(BATCH + 2)]
+def test_the_first_networks_forward_is_its_own(cascade):
+    pixels = torch.rand((2, 3, 37, 50), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.inference_mode():
+        shifts, probs = cascade._first(pixels)
+        their_shifts, their_probs = cascade.pnet(pixels)
+    torch.testing.assert_close(shifts, their_shifts, rtol=0, atol=1e-5)
+    torch.testing.assert_close(probs, their_probs[:, 1], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (19, 400), (400, 12), (1, 1)])
-def test_a_frame_smaller_than_the_smallest_face_has_none(build, shape):
-    found = build(min_face=20).detect(black(*shape, count=2))
-    assert [len(detections) for detections in found] == [0, 0]
+# --- batches
 
 
-@pytest.mark.parametrize("shape", [(20, 20), (21, 30), (40, 23)])
-def test_a_frame_of_just_that_size_is_searched(build, shape):
-    assert [len(found) for found in build(min_face=20).detect(black(*shape))] == [0]
+def test_a_batch_gives_each_picture_its_own_faces(cascade, heads):
+    images = [heads[0], np.zeros_like(heads[0]), heads[3], heads[3][:, ::-1].copy()]
+    batch = find(cascade, images, 20)
+    assert [len(boxes) for boxes, _, _ in batch] == [1, 0, 1, 1]
+    for ours, image in zip(batch, images, strict=True):
+        same(ours, find(cascade, [image], 20)[0])
 
 
-def test_a_frame_that_only_shrinking_makes_too_small_has_none(build):
-    assert [len(found) for found in build(detect_size=100, min_face=24).detect(black(100, 600))] == [0]
+def test_faces_of_one_picture_do_not_suppress_those_of_another(cascade, heads):
+    batch = find(cascade, [heads[5]] * 3, 20)
+    assert [len(boxes) for boxes, _, _ in batch] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("kind", ["black", "white", "noise"])
-def test_frames_without_a_face_have_none(build, kind):
-    frames = black(count=2) + np.uint8(255 if kind == "white" else 0)
-    if kind == "noise":
-        frames = np.random.default_rng(0).integers(0, 256, frames.shape, np.uint8)
-    assert [len(found) for found in build().detect(frames)] == [0, 0]
+# --- nothing to find
 
 
-def test_no_frames_give_no_detections(build):
-    assert build().detect(black(count=0)) == []
+def candidates(*boxes, picture=None):
+    count = len(boxes)
+    boxes_xyxy = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    return Candidates(torch.tensor(picture or [0] * count, dtype=torch.int64), boxes_xyxy, torch.ones(count))
+
+
+def test_without_candidates_there_are_no_faces(cascade):
+    tables = SummedArea([np.full((50, 70, 3), 128, np.uint8)], "cpu")
+    with torch.inference_mode():
+        proposed = cascade.propose(tables, pyramid(50, 70, 20))
+        refined = cascade.refine(tables, proposed)
+        faces, points = cascade.decide(tables, refined)
+    assert (len(proposed), len(refined), len(faces)) == (0, 0, 0)
+    assert (faces.boxes_xyxy.shape, points.shape) == ((0, 4), (0, 5, 2))
+
+
+def test_candidates_that_no_network_takes_for_a_face_leave_nothing(cascade):
+    tables = SummedArea([np.full((50, 70, 3), 128, np.uint8)], "cpu")
+    with torch.inference_mode():
+        assert len(cascade.refine(tables, candidates([5, 5, 40, 40], [10, 0, 50, 40]))) == 0
+        faces, points = cascade.decide(tables, candidates([5, 5, 40, 40], [10, 0, 50, 40]))
+    assert (faces.boxes_xyxy.shape, points.shape) == ((0, 4), (0, 5, 2))
+
+
+OUTSIDE = [[-80, 20, -2, 98], [20, -80, 98, 0], [161, 20, 240, 100], [20, 181, 100, 260], [1000, 1000, 1050, 1050]]
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+def test_a_candidate_wholly_outside_is_left_out(cascade, heads, outside):
+    """facenet-pytorch breaks off here: as many crops as candidates are taken for granted."""
+    tables = SummedArea([heads[1], heads[2]], "cpu")
+    with torch.inference_mode():
+        alone = cascade.refine(tables, candidates([40, 45, 120, 125], picture=[1]))
+        both = cascade.refine(tables, candidates(outside, [40, 45, 120, 125], picture=[0, 1]))
+        nothing = cascade.refine(tables, candidates(outside))
+        faces, points = cascade.decide(tables, candidates(outside, [40, 45, 120, 125], picture=[0, 1]))
+    assert (len(alone), len(nothing)) == (1, 0)
+    torch.testing.assert_close(both.boxes_xyxy, alone.boxes_xyxy, rtol=0, atol=1e-3)
+    assert (both.picture.tolist(), faces.picture.tolist(), points.shape) == ([1], [1], (1, 5, 2))
+
+
+def test_of_a_candidate_partly_outside_the_rest_is_looked_at(cascade, heads):
+    """A head that is cut off at the left: what lies beyond the edge counts for nothing."""
+    tables = SummedArea([heads[1][:, 60:].copy()], "cpu")
+    with torch.inference_mode():
+        over, within = (cascade.refine(tables, candidates([x, 45, 60, 125])) for x in (-20, 0))
+    assert over.scores.tolist() == within.scores.tolist()
+    assert len(over) == 1
+
+
+# --- parts on paper
+
+
+def test_a_pyramid_ends_where_the_picture_is_smaller_than_the_window():
+    assert pyramid(100, 40, 20) == pytest.approx([0.6, 0.4254, 0.3016086])  # 24, 17.02 and 12.06 px; then 8.55
+    assert pyramid(20, 20, 20) == [0.6]
+    assert pyramid(19, 400, 20) == []
+    assert pyramid(1, 1, 12) == []
+
+
+def test_squares_keep_the_centre_and_the_longer_side():
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 4.0], [3.0, 1.0, 5.0, 9.0]])
+    assert squares(boxes).tolist() == [[0, -3, 10, 7], [0, 1, 8, 9]]
+
+
+def greedy(boxes, picture):
+    """Kept or not, one face after another, most certain first."""
+    kept = []
+    for number, (x0, y0, x1, y1) in enumerate(boxes):
+        for better in (other for other in range(number) if kept[other] and picture[other] == picture[number]):
+            u0, v0, u1, v1 = boxes[better]
+            shared = max(0, min(x1, u1) - max(x0, u0) + 1) * max(0, min(y1, v1) - max(y0, v0) + 1)
+            if shared / min((x1 - x0 + 1) * (y1 - y0 + 1), (u1 - u0 + 1) * (v1 - v0 + 1)) > 0.7:
+                kept.append(False)
+                break
+        else:
+            kept.append(True)
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_suppression_is_the_greedy_one(seed):
+    rng = np.random.default_rng(seed)
+    corners, sides = rng.integers(0, 40, (60, 2)), rng.integers(4, 40, (60, 2))
+    boxes = np.concatenate([corners, corners + sides], 1)
+    picture = rng.integers(0, 2, 60).tolist()
+    kept = mtcnn._not_within_better(candidates(*boxes.tolist(), picture=picture)).tolist()
+    assert kept == greedy(boxes.tolist(), picture)
+    assert 5 < sum(kept) < 55
+
+
+def test_a_face_that_was_suppressed_suppresses_none():
+    """10 × 10 px: each shares 8 of 10 columns with the one before, 6 with the one before that."""
+    row = [[x, 0, x + 9, 9] for x in (0, 2, 4, 6, 8)]
+    assert mtcnn._not_within_better(candidates(*row)).tolist() == [True, False, True, False, True]
+    assert mtcnn._not_within_better(candidates(*row, picture=[0, 1, 0, 1, 0])).tolist() == [True] * 5

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake.media.video import Limits, UnreadableError, open_medium
+from deepfake.media.medium import Limits, UnreadableError
+from deepfake.media.video import open_medium
 
 NO_LIMITS = Limits(0, 0)
 QUARTERS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfake.media.video import Limits, UnreadableError, open_medium, spread_indices
+from deepfake.media.medium import Limits, UnreadableError, spread_indices
+from deepfake.media.video import open_medium
 
 NO_LIMITS = Limits(0, 0)
 

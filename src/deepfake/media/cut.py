@@ -13,8 +13,9 @@ import numpy as np
 
 from deepfake.media.align import centre_square, crop_face, shrink_whole
 from deepfake.media.likeness import likeness
+from deepfake.media.medium import Frame, Limits, Medium, UnreadableError
 from deepfake.media.tracks import choose_tracks, link_faces
-from deepfake.media.video import Frame, Limits, Medium, UnreadableError, open_medium
+from deepfake.media.video import open_medium
 from deepfake.tables import BOX, LANDMARK_COLUMNS
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from deepfake.media.video import Frame, Limits, Medium, UnreadableError, spread_indices
+from deepfake.media.medium import Frame, Limits, Medium, UnreadableError, spread_indices
 
 # What Pillow's readers trip over in damaged files: they are Python, so any of these.
 _FAULTS = (

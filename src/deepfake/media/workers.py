@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.errors import UserError
 from deepfake.media.cut import Cut, CutSettings, cut_medium
-from deepfake.media.video import UnreadableError
+from deepfake.media.medium import UnreadableError
 
 if TYPE_CHECKING:
     from deepfake.media.detect import FaceDetector

@@ -130,7 +130,7 @@ def _still_good(cfg: Config, media: pd.DataFrame, entries: Entries) -> Entries:
 
 def _setup(cfg: Config) -> Setup:
     from deepfake.media.cut import CutSettings
-    from deepfake.media.video import Limits
+    from deepfake.media.medium import Limits
     from deepfake.media.workers import Setup
 
     crop, extract = cfg.crop, cfg.extract
