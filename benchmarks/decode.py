@@ -2,7 +2,7 @@
 
     python benchmarks/decode.py --media FOLDER FOLDER --limit 20 --python decord2/bin/python
 
-writes benchmarks/results/decode-<hardware>.md and .json. decord2 is imported as decord too and cannot be installed
+writes benchmarks/results/decode-<hardware>.md. decord2 is imported as decord too and cannot be installed
 beside it: --python names the interpreter of an environment that has it, with NumPy. Every decoder runs in processes of
 its own, which may die or hang without harm.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import resource
 import select
@@ -22,13 +21,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from machine import RESULTS, hardware, slug, table
 
 if TYPE_CHECKING:
     import av
@@ -386,26 +386,6 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
 # --- the report
 
 
-def hardware() -> str:
-    """The processor's name and its number of cores."""
-    model = platform.processor()
-    if Path("/proc/cpuinfo").is_file():
-        model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    return f"CPU {model}, {os.cpu_count()} cores"
-
-
-def slug(words: str) -> str:
-    """Small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", re.sub(r", (\d+) cores", r" \1cores", words).lower()).strip("-")
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """A table in Markdown."""
-    head = list(head)
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
 def speed_table(rows: list[dict], labels: list[str], unit: str) -> str:
     """One line for clips and frames, one column a decoder: milliseconds, and the ratio to the first decoder."""
     lines = {}
@@ -522,14 +502,6 @@ def report(speed: list[dict], formats: list[dict], repeats: int) -> str:
     return "\n".join(parts)
 
 
-def _brief(answer: dict) -> str:
-    """What came of a file, in some words."""
-    if answer["outcome"] != "frames":
-        return f"{answer['outcome']}: {answer['detail'][:60]}"
-    difference = f"; off by {answer['mean']:.1f}, {answer['max']} at most" if "max" in answer else ""
-    return f"{len(answer['numbers'])} of {answer['num_available']} frames{difference}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--media", type=Path, nargs="*", default=[], help="folders of videos and images to try as well")
@@ -538,7 +510,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--damaged", type=int, default=250, help="damaged files to make")
     parser.add_argument("--only", choices=("speed", "formats"), help="one half of it")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument("--work", choices=DECODERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
@@ -568,14 +539,9 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     finally:
         for worker in workers:
             worker.stop()
-    args.results.mkdir(parents=True, exist_ok=True)
-    path = args.results / f"decode-{slug(hardware())}"
-    path.with_suffix(".md").write_text(report(speed, formats, args.repeats))
-    found = {"hardware": hardware(), "repeats": args.repeats, "speed": speed}
-    found["format_decoders"] = list(formats[0]["answers"]) if formats else []
-    found["formats"] = [row | {"answers": [*map(_brief, row["answers"].values())]} for row in formats]
-    path.with_suffix(".json").write_text(json.dumps(found, ensure_ascii=False).replace("}, {", "},\n{") + "\n")
-    print(f"wrote {path}.md and .json")
+    path = RESULTS / f"decode-{slug(hardware())}.md"
+    path.write_text(report(speed, formats, args.repeats))
+    print(f"wrote {path}")
 
 
 if __name__ == "__main__":

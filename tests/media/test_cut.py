@@ -1,78 +1,67 @@
-"""One medium to its crops: which crops there are, the rows that say so, and the files."""
+"""One medium to its crops: which crops there are, the rows and facts that say so, and the files."""
+
+import json
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from deepfake.media.cut import CutSettings, cut_medium, find_faces
-from deepfake.media.mtcnn import Detections
-from deepfake.media.video import Frames, UnreadableError
-from deepfake.tables import FACES
+from deepfake.media import cut as cut_module
+from deepfake.media.cut import Cut, CutSettings, cut_medium
+from deepfake.media.detect import NO_FACE, Detections
+from deepfake.media.medium import Limits, UnreadableError
+from deepfake.tables import BOX, EXTRACTED, FACES
 
 NOISE = np.random.default_rng(0).integers(1, 256, (40, 60, 3), np.uint8)
-BOX = [20.0, 10.0, 40.0, 30.0]
-POINTS = [[25.0, 15.0], [35.0, 15.0], [30.0, 20.0], [26.0, 25.0], [34.0, 25.0]]
+POINTS = np.array([[0.25, 0.25], [0.75, 0.25], [0.5, 0.5], [0.3, 0.75], [0.7, 0.75]])  # in a box of side 1
+ONE = (20, 10, 20, 0.99)  # a face: left, top, side, px, and its probability
 
 
 class Finds:
-    """Finds BOX, shifted right by a pixel each, as often as it is told for each frame."""
+    """Stands for the detector: finds the given faces, those of one frame after another."""
 
-    def __init__(self, *counts):
-        self.counts = counts
+    def __init__(self, *frames):
+        self.left = list(frames)
 
-    def detect(self, images_NHWC):
-        assert len(images_NHWC) == len(self.counts)
-        return [self.one(count) for count in self.counts]
+    def follow(self, images_HWC):
+        now, self.left = self.left[: len(images_HWC)], self.left[len(images_HWC) :]
+        assert len(now) == len(images_HWC)
+        return [self.one(faces) for faces in now]
 
-    def one(self, count):
-        shift = np.arange(count, dtype=np.float32)
-        boxes = np.array(BOX, np.float32) + shift[:, None] * [1, 0, 1, 0]
-        points = np.array(POINTS, np.float32) + shift[:, None, None] * [1, 0]
-        return Detections(boxes.astype(np.float32), np.float32(0.99) - 0.01 * shift, points.astype(np.float32))
+    def one(self, faces):
+        if not faces:
+            return NO_FACE
+        left, top, side, prob = np.array(faces, np.float32).T
+        corner = np.stack([left, top], 1)
+        boxes = np.concatenate([corner, corner + side[:, None]], 1)
+        landmarks = corner[:, None] + side[:, None, None] * POINTS.astype(np.float32)
+        return Detections(boxes, prob, landmarks)
 
 
-def frames(count, height=40, width=60):
-    return Frames(np.zeros((count, height, width, 3), np.uint8), np.arange(count), np.zeros(count, np.float32))
+class NeverAsked:
+    def follow(self, images_HWC):
+        raise AssertionError("the detector was asked")
 
 
 def settings(**changes):
     own = {"num_frames": 4, "mode": "faces", "align": "box", "margin": 0.0, "size": 20, "format": "png", "quality": 90}
-    return CutSettings(**own | changes)
+    tracks = {"faces": "all", "min_track": 0.1, "min_track_prob": 0.95}
+    return CutSettings(**own | tracks | {"limits": Limits(100, 60)} | changes)
 
 
-# --- which crops
+@pytest.fixture
+def cut(tmp_path):
+    """`cut(path, detector, **settings)`: a medium's Cut, its crops below tmp_path/set/crops."""
 
+    def cut(path, detector, originals=(), **changes):
+        kind = "image" if path.suffix == ".png" else "video"
+        crops = tmp_path / "set" / "crops"
+        own = settings(**changes)
+        return cut_medium(f"sub/{path.name}", path, kind, crops, detector=detector, settings=own, originals=originals)
 
-def test_without_a_face_anywhere_every_frame_gives_its_centre_square():
-    found = find_faces(frames(3), Finds(0, 0, 0))
-    assert [[face.found for face in faces] for faces in found] == [[False]] * 3
-    assert [faces[0].box_xyxy.tolist() for faces in found] == [[10, 0, 50, 40]] * 3
-    assert found[0][0].prob is None
-    assert found[0][0].landmarks_xy is None
-
-
-def test_one_face_in_one_frame_is_all_that_is_cut():
-    found = find_faces(frames(3), Finds(0, 1, 0))
-    assert [len(faces) for faces in found] == [0, 1, 0]
-    (face,) = found[1]
-    assert (face.found, face.box_xyxy.tolist(), face.landmarks_xy.tolist()) == (True, BOX, POINTS)
-    assert face.prob == pytest.approx(0.99)
-
-
-def test_every_face_of_a_frame_is_cut_in_the_order_of_the_detector():
-    (faces,) = find_faces(frames(1), Finds(3))
-    assert [face.box_xyxy[0] for face in faces] == [20, 21, 22]
-
-
-def test_without_a_detector_every_frame_is_cut_whole():
-    found = find_faces(frames(2), None)
-    assert [[(face.found, face.box_xyxy.tolist()) for face in faces] for faces in found] == [
-        [(True, [0, 0, 60, 40])]
-    ] * 2
-
-
-# --- rows
+    return cut
 
 
 @pytest.fixture
@@ -81,15 +70,25 @@ def image(tmp_path):
     return tmp_path / "a.png"
 
 
+def footage(seed, count, height=40, width=60):
+    """Frames of smooth colours, which drift a little and survive a codec."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 10, 3)).astype(np.float32)
+    large = cv2.resize(coarse, (width + count, height), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+    return [np.ascontiguousarray(large[:, number : number + width]) for number in range(count)]
+
+
 @pytest.fixture
-def cut(image, tmp_path):
-    """`cut(detector, **settings)`: the rows of the noise image, below tmp_path/set/crops."""
+def video(write_mp4, tmp_path):
+    """`video(name, seed=0, count=4)`: a clip of `footage`."""
+    return lambda name, seed=0, count=4, **size: write_mp4(tmp_path / name, footage(seed, count, **size))
 
-    def cut(detector, **changes):
-        crops = tmp_path / "set" / "crops"
-        return cut_medium("sub/a.png", image, "image", crops, detector=detector, settings=settings(**changes))
 
-    return cut
+def boxes(rows):
+    return [[row[name] for name in BOX] for row in rows]
+
+
+def places(rows):
+    return [(row["frame_idx"], row["face_idx"], row["track_id"]) for row in rows]
 
 
 def stored(tmp_path, row):
@@ -97,81 +96,317 @@ def stored(tmp_path, row):
     return cv2.imread(str(tmp_path / "set" / row["path"]))[..., ::-1]
 
 
-def test_a_row_says_what_was_found_where_and_when(cut):
-    first, second = cut(Finds(2))
+def files(tmp_path):
+    """Every file below the crops' folder and its bytes."""
+    folder = tmp_path / "set"
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+# --- which crops
+
+
+def test_without_a_face_anywhere_every_frame_gives_its_centre_square(cut, video):
+    done = cut(video("v.mp4"), Finds([], [], [], []))
+    assert boxes(done.rows) == [[10, 0, 50, 40]] * 4
+    assert places(done.rows) == [(0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0)]
+    assert [(row["found"], row["prob"], row["left_eye_x"]) for row in done.rows] == [(False, None, None)] * 4
+    assert (done.facts["boxes"], done.facts["tracks"], done.facts["tracks_dropped"]) == ("centre", 0, 0)
+
+
+def test_one_face_in_one_frame_is_all_that_is_cut(cut, video):
+    (row,) = cut(video("v.mp4"), Finds([], [ONE], [], [])).rows
+    assert (row["found"], row["frame_idx"], boxes([row])) == (True, 1, [[20, 10, 40, 30]])
+    assert row["prob"] == pytest.approx(0.99)
+
+
+def test_every_face_of_a_frame_is_cut_in_the_order_of_the_detector(cut, image):
+    rows = cut(image, Finds([(0, 0, 8, 0.99), (30, 0, 20, 0.98), (10, 20, 14, 0.97)])).rows
+    assert [row["x0"] for row in rows] == [0, 30, 10]
+    assert [row["face_idx"] for row in rows] == [0, 1, 2]
+
+
+def test_without_a_detector_every_frame_is_cut_whole(cut, video):
+    done = cut(video("v.mp4", count=2), None, mode="whole")
+    assert boxes(done.rows) == [[0, 0, 60, 40]] * 2
+    assert [(row["found"], row["prob"], row["nose_x"]) for row in done.rows] == [(True, None, None)] * 2
+    assert done.facts["boxes"] == "whole"
+
+
+# --- tracks
+
+
+LARGE, SMALL, MIDDLE = (30, 4, 24, 0.99), (4, 10, 10, 0.999), (5, 24, 14, 0.98)
+
+
+def test_two_people_are_told_apart_the_larger_first(cut, video):
+    done = cut(video("v.mp4"), Finds([SMALL, LARGE], [LARGE, SMALL], [LARGE], [SMALL, LARGE]))
+    assert places(done.rows) == [(0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1), (2, 0, 0), (3, 0, 1), (3, 1, 0)]
+    assert (done.facts["tracks"], done.facts["tracks_dropped"]) == (2, 0)
+
+
+@pytest.mark.parametrize(("faces", "kept"), [("all", [24, 14, 10]), ("largest", [24]), ("top2", [24, 14])])
+def test_of_three_people_as_many_are_kept_as_asked_for(cut, video, tmp_path, faces, kept):
+    done = cut(video("v.mp4", count=2), Finds([SMALL, MIDDLE, LARGE], [LARGE, MIDDLE, SMALL]), faces=faces)
+    sides = {row["track_id"]: row["x1"] - row["x0"] for row in done.rows}
+    assert sides == dict(enumerate(kept))
+    assert len(done.rows) == 2 * len(kept)
+    assert (done.facts["tracks"], done.facts["tracks_dropped"]) == (len(kept), 0)
+    assert sorted(files(tmp_path)) == sorted(row["path"] for row in done.rows)
+    assert [row["face_idx"] for row in done.rows] == [*range(len(kept))] * 2
+
+
+def test_a_false_find_in_one_frame_of_sixteen_is_dropped_and_counted(cut, video, tmp_path):
+    frames = [[LARGE]] * 16
+    frames[5] = [SMALL, LARGE]
+    done = cut(video("v.mp4", count=16), Finds(*frames), num_frames=16)
+    assert places(done.rows) == [(number, 0, 0) for number in range(16)]
+    assert [row["x0"] for row in done.rows] == [30] * 16
+    assert (done.facts["tracks"], done.facts["tracks_dropped"]) == (1, 1)
+    assert len(files(tmp_path)) == 16
+
+
+def test_crops_stay_with_their_faces_where_others_are_dropped(cut, video, tmp_path):
+    """The false find stands before the face: it is the face's pixels that must be stored."""
+    path, frames = video("v.mp4", count=16), [[LARGE]] * 16
+    alone = cut(path, Finds(*frames), num_frames=16)
+    expected = files(tmp_path)
+    frames[5] = [SMALL, LARGE]
+    assert cut(path, Finds(*frames), num_frames=16).rows == alone.rows
+    assert files(tmp_path) == expected
+
+
+def test_where_all_finds_are_weak_centre_squares_are_cut(cut, video):
+    weak = (*LARGE[:3], 0.94)
+    done = cut(video("v.mp4"), Finds(*[[weak]] * 4))
+    assert [(row["found"], row["prob"]) for row in done.rows] == [(False, None)] * 4
+    assert boxes(done.rows) == [[10, 0, 50, 40]] * 4
+    assert (done.facts["boxes"], done.facts["tracks"], done.facts["tracks_dropped"]) == ("centre", 0, 1)
+
+
+def test_a_person_who_is_sure_once_is_kept_in_all_frames(cut, video):
+    weak = (*LARGE[:3], 0.91)
+    done = cut(video("v.mp4"), Finds([weak], [LARGE], [weak], [weak]))
+    assert [row["prob"] for row in done.rows] == pytest.approx([0.91, 0.99, 0.91, 0.91])
+    assert done.facts["tracks_dropped"] == 0
+
+
+# --- rows and facts
+
+
+def test_a_row_says_what_was_found_where_and_when(cut, image):
+    first, second = cut(image, Finds([ONE, (0, 20, 10, 0.96)])).rows
     assert (first["media_id"], first["frame_idx"], first["face_idx"], second["face_idx"]) == ("sub/a.png", 0, 0, 1)
-    assert (first["found"], [first[name] for name in ("x0", "y0", "x1", "y1")]) == (True, BOX)
-    assert [first[f"{name}_{axis}"] for name in ("left_eye", "mouth_right") for axis in "xy"] == [
-        *POINTS[0],
-        *POINTS[4],
-    ]
+    assert (first["found"], boxes([first]), first["pts_s"]) == (True, [[20, 10, 40, 30]], 0)
+    assert [first[f"{name}_{axis}"] for name in ("left_eye", "mouth_right") for axis in "xy"] == [25, 15, 34, 25]
     assert first["path"] == "crops/sub/a.png/000000_0.png"
     assert second["path"] == "crops/sub/a.png/000000_1.png"
 
 
-@pytest.mark.parametrize("detector", [Finds(2), Finds(0), None], ids=["faces", "no face", "whole"])
-def test_rows_are_rows_of_the_faces_table(cut, detector):
-    import pandas as pd
-
-    rows = cut(detector, mode="whole" if detector is None else "faces")
-    table = FACES.check(pd.DataFrame(rows, columns=list(FACES.columns)))
-    assert len(table) == len(rows) > 0
-    assert table.prob.isna().tolist() == [not row["prob"] for row in rows]
-
-
-def test_rows_go_through_json(cut):
-    import json
-
-    rows = cut(Finds(1))
-    assert json.loads(json.dumps(rows)) == rows
+@pytest.mark.parametrize("kind", ["faces", "no face", "whole"])
+def test_rows_and_facts_are_rows_of_their_tables(cut, image, kind):
+    detector = {"faces": Finds([ONE, LARGE]), "no face": Finds([]), "whole": None}[kind]
+    done = cut(image, detector, mode="whole" if kind == "whole" else "faces")
+    faces = FACES.check(pd.DataFrame(done.rows, columns=list(FACES.columns)))
+    assert len(faces) == {"faces": 2, "no face": 1, "whole": 1}[kind]
+    assert faces.prob.isna().tolist() == [kind != "faces"] * len(faces)
+    facts = EXTRACTED.check(pd.DataFrame([{"media_id": "a"} | done.facts], columns=list(EXTRACTED.columns)))
+    assert facts.boxes.tolist() == [{"faces": "detector", "no face": "centre", "whole": "whole"}[kind]]
 
 
-def test_a_video_gives_a_row_for_each_face_of_each_frame(write_mp4, tmp_path):
-    path = write_mp4(tmp_path / "v.mp4", [NOISE] * 10, fps=10)
-    rows = cut_medium("v.mp4", path, "video", tmp_path / "crops", detector=Finds(1, 0, 2, 1), settings=settings())
-    assert [(row["frame_idx"], row["face_idx"]) for row in rows] == [(1, 0), (6, 0), (6, 1), (8, 0)]
-    assert [row["pts_s"] for row in rows] == pytest.approx([0.1, 0.6, 0.6, 0.8], abs=1e-3)
-    assert all((tmp_path / row["path"]).is_file() for row in rows)
-    assert len({row["path"] for row in rows}) == len(rows)
+def test_a_cut_goes_through_json(cut, image):
+    done = cut(image, Finds([ONE]))
+    assert Cut(**json.loads(json.dumps(vars(done)))) == done
 
 
-def test_what_cannot_be_read_leaves_nothing_behind(tmp_path):
-    with pytest.raises(UnreadableError):
-        cut_medium("a", tmp_path / "a.png", "image", tmp_path / "crops", detector=None, settings=settings())
-    assert not (tmp_path / "crops").exists()
+def test_a_video_gives_a_row_for_each_face_of_each_frame(cut, video, tmp_path):
+    finds = Finds([LARGE], [], [LARGE, SMALL], [LARGE])
+    done = cut(video("v.mp4", count=10), finds, min_track=0.0)
+    assert [(row["frame_idx"], row["face_idx"]) for row in done.rows] == [(1, 0), (6, 0), (6, 1), (8, 0)]
+    assert [row["pts_s"] for row in done.rows] == pytest.approx([0.1, 0.6, 0.6, 0.8], abs=1e-3)
+    assert sorted(files(tmp_path)) == sorted({row["path"] for row in done.rows})
+    assert len(files(tmp_path)) == 4
+
+
+def test_facts_of_an_image_and_of_a_video(cut, image, video):
+    own = {"width": 60, "height": 40, "boxes": "detector", "tracks": 1, "tracks_dropped": 0, "note": None}
+    assert cut(image, Finds([ONE])).facts == own | {"num_frames": 1, "frames_read": 1}
+    clip = video("v.mp4", count=10, height=48, width=80)
+    facts = cut(clip, Finds(*[[ONE]] * 4)).facts
+    assert facts == own | {"width": 80, "height": 48, "num_frames": 10, "frames_read": 4}
+
+
+def test_of_a_damaged_video_what_came_is_cut_and_noted(cut, write_mp4, tmp_path):
+    path = write_mp4(tmp_path / "v.mp4", footage(0, 40), movflags="faststart")
+    path.write_bytes(path.read_bytes()[: int(0.75 * path.stat().st_size)])
+    done = cut(path, Finds(*[[ONE]] * 8), num_frames=8)
+    assert 0 < len(done.rows) == done.facts["frames_read"] <= 8
+    assert "the file ends after" in done.facts["note"]
+    assert len(files(tmp_path)) == len(done.rows)
+
+
+def test_what_cannot_be_read_leaves_nothing_behind(cut, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    for name, error in (("a.png", "corrupt"), ("b.png", "missing")):
+        with pytest.raises(UnreadableError) as caught:
+            cut(tmp_path / name, None, mode="whole")
+        assert caught.value.error == error
+    assert not (tmp_path / "set").exists()
+
+
+def test_what_is_beyond_the_limits_is_refused(cut, image):
+    with pytest.raises(UnreadableError, match="too_large"):
+        cut(image, NeverAsked(), limits=Limits(0.002, 60))
+
+
+# --- files
+
+
+def test_what_an_earlier_attempt_left_is_gone(cut, image, tmp_path):
+    cut(image, Finds([ONE, LARGE]))
+    (tmp_path / "set" / "crops" / "sub" / "a.png" / "000099_0.jpg").write_bytes(b"half a cr")
+    (row,) = cut(image, Finds([ONE])).rows
+    assert list(files(tmp_path)) == [row["path"]]
+
+
+def test_frames_beyond_what_is_held_give_the_same(cut, video, tmp_path, monkeypatch):
+    path, frames = video("v.mp4", count=9), [[LARGE, SMALL], [SMALL], [], [LARGE], [SMALL, LARGE], [LARGE]] + [[]] * 3
+    whole = cut(path, Finds(*frames), num_frames=9)
+    expected, parts, follow = files(tmp_path), [], Finds.follow
+
+    def counted(self, images_HWC):
+        parts.append(len(images_HWC))
+        return follow(self, images_HWC)
+
+    monkeypatch.setattr(Finds, "follow", counted)
+    monkeypatch.setattr(cut_module, "HELD_BYTES", 2 * NOISE.nbytes)
+    assert cut(path, Finds(*frames), num_frames=9) == whole
+    assert parts == [3, 3, 3]
+    assert files(tmp_path) == expected
+    assert len(expected) == 7
+
+
+def test_centre_squares_of_frames_beyond_what_is_held_are_the_same(cut, video, tmp_path, monkeypatch):
+    path = video("v.mp4")
+    whole = cut(path, Finds([], [], [], []))
+    expected = files(tmp_path)
+    monkeypatch.setattr(cut_module, "HELD_BYTES", 1)
+    assert cut(path, Finds([], [], [], [])) == whole
+    assert files(tmp_path) == expected
+    assert len(expected) == 4
+
+
+# --- originals
+
+
+@pytest.fixture
+def original(cut, video):
+    """A clip of four frames with two people, one of whom is looked at in three of them."""
+    return cut(video("real.mp4"), Finds([LARGE, SMALL], [SMALL], [SMALL, LARGE], [LARGE, SMALL]))
+
+
+def forged(frames):
+    """Frames with another face in the place of the large one: its colours swapped a little."""
+    frames = [frame.copy() for frame in frames]
+    for frame in frames:
+        part = frame[4:28, 30:54]
+        part[:] = (0.9 * part + 0.1 * part[..., ::-1]).astype(np.uint8)
+    return frames
+
+
+def test_a_fake_takes_the_places_of_its_original(cut, original, write_mp4, tmp_path):
+    fake = write_mp4(tmp_path / "fake.mp4", forged(footage(0, 4)))
+    done = cut(fake, NeverAsked(), [original])
+    expected = [row | {"media_id": "sub/fake.mp4"} for row in original.rows]
+    assert [row | {"path": ""} for row in done.rows] == [row | {"path": ""} for row in expected]
+    assert done.facts == original.facts | {"boxes": "original"}
+    assert [row["path"] for row in done.rows] == [row["path"].replace("real", "fake") for row in original.rows]
+    assert (stored(tmp_path, done.rows[0]) != stored(tmp_path, original.rows[0])).any()
+
+
+def test_of_several_originals_the_one_that_fits_is_taken(cut, original, video, write_mp4, tmp_path):
+    other = cut(video("other.mp4", seed=5), Finds(*[[ONE]] * 4))
+    fake = write_mp4(tmp_path / "fake.mp4", forged(footage(0, 4)))
+    done = cut(fake, NeverAsked(), [other, original])
+    assert (done.facts["boxes"], boxes(done.rows)) == ("original", boxes(original.rows))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 0, "count": 5},
+        {"seed": 0, "count": 4, "height": 48, "width": 72},
+        {"seed": 5, "count": 4},
+    ],
+    ids=["more frames", "another size", "other footage"],
+)
+def test_what_is_not_its_original_gives_a_fake_no_places(cut, original, video, other):
+    done = cut(video("fake.mp4", **other), Finds(*[[ONE]] * 4), [original])
+    assert (done.facts["boxes"], boxes(done.rows)) == ("detector", [[20, 10, 40, 30]] * 4)
+
+
+@pytest.mark.parametrize("gone", [0, -1])
+def test_an_original_whose_crop_is_gone_gives_no_places(cut, original, video, tmp_path, gone):
+    (tmp_path / "set" / original.rows[gone]["path"]).unlink()
+    done = cut(video("fake.mp4"), Finds(*[[ONE]] * 4), [original])
+    assert (done.facts["boxes"], done.rows[0]["x0"]) == ("detector", 20)
+
+
+def test_an_original_without_a_face_gives_no_places(cut, video):
+    faceless = cut(video("real.mp4"), Finds([], [], [], []))
+    done = cut(video("fake.mp4"), Finds(*[[ONE]] * 4), [faceless])
+    assert (done.facts["boxes"], done.rows[0]["x0"]) == ("detector", 20)
+
+
+def test_a_fake_that_lost_frames_is_searched_itself(cut, write_mp4, tmp_path):
+    """As long as its original by its index, but the end of the file is missing."""
+    whole = write_mp4(tmp_path / "real.mp4", footage(0, 40), movflags="faststart")
+    original = cut(whole, Finds(*[[ONE]] * 8), num_frames=8)
+    (tmp_path / "fake.mp4").write_bytes(whole.read_bytes()[: int(0.75 * whole.stat().st_size)])
+    done = cut(tmp_path / "fake.mp4", Finds(*[[LARGE]] * 8), [original], num_frames=8)
+    assert (done.facts["boxes"], done.rows[0]["x0"]) == ("detector", 30)
 
 
 # --- pixels
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("png", ".png"), ("webp_lossless", ".webp")])
-def test_lossless_crops_keep_every_pixel(cut, tmp_path, name, suffix):
-    (row,) = cut(Finds(1), format=name)
+def test_lossless_crops_keep_every_pixel(cut, image, tmp_path, name, suffix):
+    (row,) = cut(image, Finds([ONE]), format=name).rows
     assert row["path"].endswith(suffix)
     np.testing.assert_array_equal(stored(tmp_path, row), NOISE[10:30, 20:40])
 
 
-def test_jpeg_crops_are_near_and_nearer_with_quality(cut, tmp_path):
+def test_jpeg_crops_are_near_and_nearer_with_quality(cut, image, tmp_path):
     def loss(quality):
-        (row,) = cut(Finds(1), format="jpeg", quality=quality)
+        (row,) = cut(image, Finds([ONE]), format="jpeg", quality=quality).rows
         assert row["path"].endswith(".jpg")
         return np.abs(stored(tmp_path, row).astype(int) - NOISE[10:30, 20:40]).mean()
 
     assert 0 < loss(100) < loss(30)
 
 
-def test_a_margin_widens_faces_but_not_centre_squares(cut, tmp_path):
-    (face,) = cut(Finds(1), margin=0.5, size=40)
+def test_a_margin_widens_faces_but_not_centre_squares(cut, image, tmp_path):
+    (face,) = cut(image, Finds([ONE]), margin=0.5, size=40).rows
     np.testing.assert_array_equal(stored(tmp_path, face), NOISE[0:40, 10:50])
-    (square,) = cut(Finds(0), margin=0.5, size=40)
+    (square,) = cut(image, Finds([]), margin=0.5, size=40).rows
     np.testing.assert_array_equal(stored(tmp_path, square), NOISE[:, 10:50])
     assert (square["found"], square["prob"], square["nose_x"]) == (False, None, None)
 
 
 @pytest.mark.parametrize(("size", "shape"), [(0, (40, 60, 3)), (30, (20, 30, 3))])
-def test_whole_pictures_are_stored_whole(cut, tmp_path, size, shape):
-    (row,) = cut(None, mode="whole", size=size)
+def test_whole_pictures_are_stored_whole(cut, image, tmp_path, size, shape):
+    (row,) = cut(image, None, mode="whole", size=size).rows
     assert stored(tmp_path, row).shape == shape
-    assert [row[name] for name in ("x0", "y0", "x1", "y1")] == [0, 0, 60, 40]
+    assert boxes([row]) == [[0, 0, 60, 40]]
     if size == 0:
         np.testing.assert_array_equal(stored(tmp_path, row), NOISE)
+
+
+@pytest.mark.parametrize(("name", "side"), [("webp_lossless", 16384), ("jpeg", 65536)])
+def test_a_picture_too_large_for_its_format_is_unreadable(cut, tmp_path, name, side):
+    path = tmp_path / "wide.png"
+    Image.fromarray(np.zeros((2, side, 3), np.uint8)).save(path)
+    with pytest.raises(UnreadableError, match="too_large"):
+        cut(path, None, mode="whole", size=0, format=name)

@@ -226,7 +226,7 @@ def _crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> np.ndarra
 
 def _encode(crop_HWC: np.ndarray, settings: CutSettings) -> bytes:
     flags = {
-        "png": _png_flags(),
+        "png": png_flags(),
         "webp_lossless": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 = lossless
         "jpeg": [cv2.IMWRITE_JPEG_QUALITY, settings.quality],
     }
@@ -237,7 +237,7 @@ def _encode(crop_HWC: np.ndarray, settings: CutSettings) -> bytes:
     return encoded.tobytes()
 
 
-def _png_flags() -> list[int]:
+def png_flags() -> list[int]:
     """Differences of rows with run lengths: half the time of OpenCV's own choice, to write and to read, at its size."""
     flags = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
     if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12 and later

@@ -102,7 +102,9 @@ class Stream:
 
     def _approach(self, run: Run) -> None:
         """Go to where reading on comes to the run: there where seeking can be relied on, else back to the beginning."""
-        if self._place != run.first and self.format in _SEEKABLE:
+        if self.decoder.pix_fmt == "pal8":  # the palette came with the first packet, and only once
+            self._open()
+        elif self._place != run.first and self.format in _SEEKABLE:
             try:
                 self.container.seek(run.first_dts, stream=self.stream)
             except FAULTS as error:

@@ -1,0 +1,91 @@
+"""Peak memory of extraction and the length of a video: clips of some seconds and of a minute, 1080p and 4K.
+
+    python benchmarks/memory.py
+
+Makes the clips (H.264 of a drifting picture, a key frame every 250 frames), extracts each alone with one worker, and
+writes the peak of the largest process to benchmarks/results/memory-<hardware>.md.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from machine import RESULTS, hardware, slug, table
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = {"1080p": (1080, 1920), "4K": (2160, 3840)}
+SECONDS = (5, 20, 60)
+FPS = 30
+NUM_FRAMES = (16, 128)
+
+
+def write_clip(path: Path, height: int, width: int, seconds: int) -> None:
+    """A window that drifts over soft noise."""
+    import av
+    import cv2
+
+    small = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+    picture = cv2.resize(small, (width + 2 * FPS * seconds, height + 64), interpolation=cv2.INTER_CUBIC)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        stream.options = {"preset": "ultrafast", "crf": "30", "g": "250", "bf": "3"}
+        stream.time_base = Fraction(1, FPS)
+        for number in range(FPS * seconds):
+            window = np.ascontiguousarray(picture[:height, 2 * number : 2 * number + width])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(window, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def extract(root: Path, num_frames: int) -> tuple[float, float]:
+    """Seconds that it took and MB of the largest process, in an interpreter of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, str(root), str(num_frames)], capture_output=True, text=True, check=True, cwd=root
+    )
+    return tuple(json.loads(done.stdout.splitlines()[-1]))
+
+
+def work(root: str, num_frames: str) -> None:
+    from deepfake.__main__ import main as deepfake
+
+    began = time.perf_counter()
+    arguments = [f"data.root={root}", "data.layout=unlabelled", "data.name=set", f"extract.num_frames={num_frames}"]
+    status = deepfake(["index", "extract", *arguments, f"paths.data={root}/../data", "num_workers=1"])
+    assert status == 0
+    peak_mb = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    print(json.dumps([time.perf_counter() - began, peak_mb]))
+
+
+def main() -> None:
+    rows = []
+    cases = [(size, seconds, count) for size in SIZES for seconds in SECONDS for count in NUM_FRAMES]
+    with tqdm(cases, unit=" clip") as bar:
+        for size, seconds, count in bar:
+            with tempfile.TemporaryDirectory() as folder:
+                clips = Path(folder) / "clips"
+                clips.mkdir()
+                write_clip(clips / "clip.mp4", *SIZES[size], seconds)
+                megabytes = (clips / "clip.mp4").stat().st_size / 1e6
+                took_s, peak_mb = extract(clips, count)
+                rows.append([size, seconds, f"{megabytes:.0f}", count, f"{took_s:.1f}", f"{peak_mb:.0f}"])
+    head = ["size", "seconds of video", "MB of file", "frames wanted", "s, with start-up", "largest process, MB"]
+    path = RESULTS / f"memory-{slug(hardware())}.md"
+    path.write_text(f"# Peak memory of extraction on {hardware()}\n\n{table(head, rows)}")
+    print(path.read_text())
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "src"))
+    if len(sys.argv) > 1:
+        work(*sys.argv[1:])
+    else:
+        main()

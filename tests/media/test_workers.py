@@ -1,0 +1,203 @@
+"""Media cut in processes that crash, hang and die: each costs its own medium alone."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfake.errors import UserError
+from deepfake.forge.heads import Camera, build_head, render_head
+from deepfake.forge.identity import sample_identity
+from deepfake.forge.motion import HeadState
+from deepfake.media import workers
+from deepfake.media.cut import Cut, CutSettings
+from deepfake.media.medium import Limits
+from deepfake.media.workers import Failure, Job, Setup, cut_all
+
+WHOLE = CutSettings(
+    num_frames=4,
+    mode="whole",
+    align="box",
+    margin=0.0,
+    size=0,
+    format="png",
+    quality=90,
+    faces="all",
+    min_track=0.1,
+    min_track_prob=0.95,
+    limits=Limits(100, 60),
+)
+FACES = CutSettings(**vars(WHOLE) | {"mode": "faces", "size": 32})
+DETECTOR = {"detect_size": 0, "min_face": 24, "min_prob": 0.9, "search_every": 8}
+
+
+# What the processes below import from here: media and folders that are traps.
+
+
+class Crashes(type(Path())):
+    """A file whose reader dies, as a decoder may."""
+
+    def is_file(self):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class Hangs(type(Path())):
+    """A file whose reader never comes back, and does not hear when it is asked to end."""
+
+    def is_file(self):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(60)
+
+
+class EmptiesMemory(type(Path())):
+    def is_file(self):
+        raise MemoryError
+
+
+class DeadlyAtStart:
+    """Stands for the crops' folder: processes with these ordinal numbers die when they are told it."""
+
+    def __init__(self, crops, starts, *ordinals):
+        self.told = (crops, starts, ordinals)
+
+    def __reduce__(self):
+        return folder_or_death, self.told
+
+
+def folder_or_death(crops, starts, ordinals):
+    with open(starts, "a") as handle:
+        handle.write(f"{os.getpid()}\n")
+    if not ordinals or len(starts.read_text().splitlines()) in ordinals:
+        os._exit(3)
+    return crops
+
+
+def start_quickly(setup):
+    """As the processes' own start, but for the three seconds that importing torch takes."""
+    workers._mine = (setup, None)
+
+
+def children():
+    """Process numbers of this process's children, without multiprocessing's own resource tracker."""
+    lists = (path.read_text().split() for path in Path("/proc/self/task").glob("*/children"))
+    numbers = {int(number) for numbers in lists for number in numbers}
+    return {number for number in numbers if b"resource_tracker" not in Path(f"/proc/{number}/cmdline").read_bytes()}
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left():
+    before = children()
+    yield
+    assert children() == before
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """`picture(name, image)`: the job of a PNG, of 8 × 6 px unless given."""
+
+    def job(name, image=None):
+        Image.fromarray(np.full((6, 8, 3), 90, np.uint8) if image is None else image).save(tmp_path / name)
+        return Job(name, tmp_path / name, "image")
+
+    return job
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch):
+    """Whole pictures in processes that start quickly."""
+    monkeypatch.setattr(workers, "_start", start_quickly)
+    return Setup(tmp_path / "set" / "crops", None, WHOLE)
+
+
+def head():
+    camera = Camera(height=180, width=160, px_per_unit=50.0, centre_xy=(80.0, 85.0))
+    model = build_head(sample_identity(np.random.default_rng(1)), camera)
+    return render_head(model, HeadState(), np.random.default_rng(0)).image_HW3
+
+
+def names(outcomes):
+    return sorted(job.media_id for job, _ in outcomes)
+
+
+def test_each_medium_has_its_own_end(picture, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    jobs = [
+        Job("hangs.mp4", Hangs(tmp_path / "hangs.mp4"), "video"),
+        Job("crashes.mp4", Crashes(tmp_path / "crashes.mp4"), "video"),
+        Job("broken.png", tmp_path / "broken.png", "image"),
+        Job("large.png", EmptiesMemory(tmp_path / "large.png"), "image"),
+        picture("face.png", head()),
+        picture("plain.png"),
+    ]
+    setup = Setup(tmp_path / "set" / "crops", DETECTOR, FACES)
+    outcomes = {job.media_id: outcome for job, outcome in cut_all(jobs, setup, num_workers=2, timeout_s=3)}
+    assert sorted(outcomes) == sorted(job.media_id for job in jobs)
+    assert outcomes["hangs.mp4"] == Failure("timeout", "took longer than extract.timeout_s=3")
+    exitcode = -signal.SIGSEGV
+    assert outcomes["crashes.mp4"] == Failure("crashed", f"the process that read it died with exit code {exitcode}")
+    assert outcomes["broken.png"].error == "corrupt"
+    assert outcomes["large.png"].error == "too_large"
+    face, plain = outcomes["face.png"], outcomes["plain.png"]
+    assert isinstance(face, Cut) and isinstance(plain, Cut)
+    assert (face.facts["boxes"], plain.facts["boxes"]) == ("detector", "centre")
+    assert all((tmp_path / "set" / row["path"]).is_file() for row in face.rows + plain.rows)
+
+
+def test_no_jobs_start_no_process(setup):
+    assert list(cut_all([], setup, num_workers=2, timeout_s=60)) == []
+
+
+def test_what_was_not_asked_for_any_more_is_not_cut(picture, setup):
+    """At most two media a process are under way, and none goes on when the caller stops."""
+    outcomes = cut_all([picture(f"{n}.png") for n in range(6)], setup, num_workers=1, timeout_s=60)
+    job, outcome = next(outcomes)
+    assert isinstance(outcome, Cut)
+    time.sleep(0.3)
+    assert job.media_id in os.listdir(setup.crops)
+    assert len(os.listdir(setup.crops)) <= 2
+    outcomes.close()
+    assert len(os.listdir(setup.crops)) <= 2
+
+
+def test_crops_that_cannot_be_written_are_the_callers_to_know(picture, setup):
+    setup.crops.parent.write_bytes(b"")  # a file where the folder were to be
+    with pytest.raises(OSError, match="Not a directory"):
+        list(cut_all([picture("a.png")], setup, num_workers=1, timeout_s=60))
+
+
+def test_a_process_that_dies_without_work_costs_nothing(picture, setup, tmp_path, monkeypatch):
+    """The second one does, between two media: pebble then gives up the whole pool."""
+    monkeypatch.setattr(workers, "MEDIA_PER_PROCESS", 1)
+    starts = tmp_path / "starts"
+    trapped = Setup(DeadlyAtStart(setup.crops, starts, 2), None, WHOLE)
+    outcomes = list(cut_all([picture("a.png"), picture("b.png")], trapped, num_workers=1, timeout_s=60))
+    assert names(outcomes) == ["a.png", "b.png"]
+    assert all(isinstance(outcome, Cut) for _, outcome in outcomes)
+    assert len(starts.read_text().splitlines()) >= 3
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="pebble refuses work for a broken pool by RuntimeError")
+def test_a_process_that_dies_without_work_while_the_caller_is_busy_costs_nothing(picture, setup):
+    jobs = [picture(f"{n}.png") for n in range(4)]
+    outcomes = cut_all(jobs, setup, num_workers=1, timeout_s=60)
+    first = next(outcomes)
+    while len(os.listdir(setup.crops)) < 2:
+        time.sleep(0.05)
+    time.sleep(0.3)  # the process waits: two media were under way, and both are done
+    (process,) = multiprocessing.active_children()
+    process.kill()
+    time.sleep(0.5)  # pebble looks every tenth of a second
+    assert names([first, *outcomes]) == [job.media_id for job in jobs]
+
+
+def test_processes_that_die_as_they_start_are_an_error_and_no_endless_loop(picture, setup, tmp_path):
+    trapped = Setup(DeadlyAtStart(setup.crops, tmp_path / "starts"), None, WHOLE)
+    with pytest.raises(UserError, match="num_workers"):
+        list(cut_all([picture("a.png"), picture("b.png")], trapped, num_workers=2, timeout_s=60))
+    assert (tmp_path / "starts").is_file()
