@@ -255,10 +255,9 @@ def test_a_folder_with_a_dot_in_its_name_keeps_it():
 
 
 def test_what_shapes_results_leaves_out_what_does_not():
-    config = load_config([OWN, "extract.timeout_s=5", "extract.num_frames=3"])
-    assert shaping(config, "extract") == {
-        "extract": {"num_frames": 3, "detect_size": 640, "min_face": 24, "min_prob": 0.9}
-    }
+    config = load_config([OWN, "train.epochs=5", "infer.batch_size=3"])
+    assert shaping(config, "infer") == {"infer": {"tta": ["identity", "hflip"], "sample_submission": ""}}
+    assert not {"timeout_s", "split", "retry", "max_minutes"} & shaping(config, "extract")["extract"].keys()
     assert shaping(config, "paths", "num_workers", "name") == {}
 
 
