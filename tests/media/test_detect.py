@@ -116,7 +116,7 @@ def test_of_two_faces_the_more_certain_comes_first(build, face):
 
 
 def test_frames_keep_their_order_across_batches(build, face, monkeypatch):
-    monkeypatch.setattr("deepfake.media.detect.BATCH_PX", {"cpu": 3 * 120 * 160 + 1})
+    monkeypatch.setattr("deepfake.media.detect.SEARCH_PX", {"cpu": 3 * 120 * 160 + 1})
     image = face[0][::3, ::3]
     frames = [image if number in (1, 6) else black() for number in range(8)]
     found = build(min_face=24).detect(frames)
@@ -270,7 +270,7 @@ def test_a_face_that_is_hidden_in_the_searched_frames_alone_is_found():
     detector = FaceDetector(detect_size=0, min_face=24, min_prob=0.9, search_every=8, device="cpu")
     shown = photographed(person(1, height=360, width=480, px_per_unit=30.0, centre_xy=(240.0, 200.0)))
     (one,) = detector.detect([shown])
-    x0, y0, x1, y1 = one.boxes_xyxy[0].astype(int) + [-5, -5, 5, 5]
+    x0, y0, x1, y1 = one.boxes_xyxy[0].astype(int) + np.array([-5, -5, 5, 5])
     hidden = shown.copy()
     hidden[y0:y1, x0:x1] = empty_room(shown)[y0:y1, x0:x1]
     frames = [hidden if number in (0, 8, 15) else shown for number in range(16)]
@@ -333,12 +333,37 @@ def test_frames_may_change_their_size_on_the_way(follower, walk):
     alike(found, follower.detect(frames))
 
 
+def test_a_place_beyond_a_smaller_frame_is_no_error(follower, walk):
+    """The right half of the picture is left out on the way, and with it the face, which then is searched for."""
+    wide = [np.concatenate([frame[:, ::-1] // 2, frame], 1) for frame in walk[:9]]
+    frames = [frame[:, :200] if number in (3, 4) else frame for number, frame in enumerate(wide)]
+    found = follower.follow(frames)
+    alike(found, follower.detect(frames))
+    assert len(found[0]) == len(found[8]) == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "step"), [((-0.8, 0), (-0.12, 0)), ((1.2, 0), (0.12, 0)), ((0, -0.4), (0, -0.09)), ((0, 0.5), (0, 0.11))]
+)
+def test_a_face_is_followed_to_every_edge(follower, searched, start, step):
+    """And a little beyond: left, right, top and bottom."""
+    head = person(1)
+    frames = [photographed(head, shift_uv=(start[0] + t * step[0], start[1] + t * step[1])) for t in range(9)]
+    found = follower.follow(frames)
+    assert sum(searched) == 2
+    assert counts(found) == [1] * 9
+    alike(found, follower.detect(frames))
+    boxes_xyxy = np.concatenate([one.boxes_xyxy for one in found])
+    assert (boxes_xyxy[:, :2].min() < 2) or (boxes_xyxy[:, 2].max() > 238) or (boxes_xyxy[:, 3].max() > 178)
+
+
 def test_large_frames_are_followed_in_their_own_pixels(build, walk):
     detector = build(detect_size=240, min_face=24)
+    searched = count_searched(detector)
     large = [cv2.resize(frame, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) for frame in walk[:5]]
     found = detector.follow(large)
     assert detector._fold(*large[0].shape[:2]) == 2
-    assert counts(found) == [1] * 5
+    assert (counts(found), sum(searched)) == ([1] * 5, 2)
     for ours, theirs in zip(found, detector.detect(walk[:5]), strict=True):
         overlap = box_iou(torch.from_numpy(ours.boxes_xyxy / 4), torch.from_numpy(theirs.boxes_xyxy))
         assert overlap.item() >= 0.7

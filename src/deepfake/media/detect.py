@@ -15,7 +15,9 @@ from deepfake.media.area import SummedArea
 from deepfake.media.likeness import scenes
 from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
 
-BATCH_PX = {"cpu": 1_000_000, "cuda": 64_000_000}  # pixels of frames that are searched at once
+SEARCH_PX = {"cpu": 1_000_000, "cuda": 64_000_000}  # pixels of frames that are searched at once
+FOLLOW_PX = {"cpu": 8_000_000, "cuda": 64_000_000}  # and in which faces are followed at once
+REACH = 0.5  # how far around a place a followed face is looked for, in its sides
 SAME_FACE = 0.1  # least overlap (IoU) of a face's boxes in two searched frames
 
 
@@ -52,12 +54,13 @@ class FaceDetector:
         self.min_prob = min_prob
         self.search_every = search_every
         self.cascade = Cascade(device)
+        self._kind = torch.device(device).type
 
     @torch.inference_mode()
     def detect(self, images_HWC: Sequence[np.ndarray]) -> list[Detections]:
         """Faces of each picture (uint8 RGB), searched in full; an empty Detections where there is none."""
         found: dict[int, Detections] = {}
-        for batch in self._batches(images_HWC, range(len(images_HWC))):
+        for batch in _batches(images_HWC, range(len(images_HWC)), SEARCH_PX[self._kind]):
             found |= zip(batch, self._search([images_HWC[number] for number in batch]), strict=True)
         return [found[number] for number in range(len(images_HWC))]
 
@@ -73,9 +76,12 @@ class FaceDetector:
         neighbours = self._neighbours(images_HWC)
         searched = [number for number in range(len(images_HWC)) if number not in neighbours]
         found = dict(zip(searched, self.detect([images_HWC[number] for number in searched]), strict=True))
-        for batch in self._batches(images_HWC, neighbours):
-            places = [_places(number, *neighbours[number], found) for number in batch]
-            found |= zip(batch, self._look([images_HWC[number] for number in batch], places), strict=True)
+        places = {number: _places(number, *pair, found) for number, pair in neighbours.items()}
+        found |= {number: NO_FACE for number in neighbours}
+        somewhere = [number for number in neighbours if len(places[number])]
+        for batch in _batches(images_HWC, somewhere, FOLLOW_PX[self._kind]):
+            faces = self._look([images_HWC[number] for number in batch], [places[number] for number in batch])
+            found |= zip(batch, faces, strict=True)
         lost = [number for number, pair in neighbours.items() if len(found[number]) < max(len(found[n]) for n in pair)]
         found |= zip(lost, self.detect([images_HWC[number] for number in lost]), strict=True)
         return [found[number] for number in range(len(images_HWC))]
@@ -88,15 +94,6 @@ class FaceDetector:
                 neighbours |= {number: (before, after) for number in range(before + 1, after)}
         return neighbours
 
-    def _batches(self, images_HWC: Sequence[np.ndarray], numbers: Iterable[int]) -> Iterator[list[int]]:
-        """Numbers of pictures of one size, as many as are looked at at once."""
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for number in numbers:
-            by_shape.setdefault(images_HWC[number].shape, []).append(number)
-        for (height, width, _), same in by_shape.items():
-            count = max(1, BATCH_PX[torch.device(self.cascade.device).type] // (height * width))
-            yield from (same[start : start + count] for start in range(0, len(same), count))
-
     def _search(self, images_HWC: list[np.ndarray]) -> list[Detections]:
         """Pictures of one size through all three networks."""
         height, width = images_HWC[0].shape[:2]
@@ -106,28 +103,59 @@ class FaceDetector:
         if not scales:  # smaller than the smallest face
             return [NO_FACE] * len(images_HWC)
         tables = SummedArea([_folded(image, fold) for image in images_HWC], self.cascade.device)
-        return self._decide(tables, self.cascade.propose(tables, scales), fold, len(images_HWC))
+        return self._decide(tables, self.cascade.propose(tables, scales), fold, np.zeros((len(images_HWC), 2)))
 
     def _look(self, images_HWC: list[np.ndarray], places_xyxy: list[torch.Tensor]) -> list[Detections]:
         """Pictures of one size through the second and third network, at the given places (N, 4) px of each."""
-        fold = self._fold(*images_HWC[0].shape[:2])
-        tables = SummedArea([_folded(image, fold) for image in images_HWC], self.cascade.device)
-        counts = torch.tensor([len(places) for places in places_xyxy])
-        boxes_xyxy = torch.cat(places_xyxy).to(self.cascade.device) / fold
-        picture = torch.arange(len(counts)).repeat_interleave(counts).to(self.cascade.device)
-        return self._decide(tables, Candidates(picture, boxes_xyxy, boxes_xyxy[:, 0]), fold, len(images_HWC))
+        height, width = images_HWC[0].shape[:2]
+        fold = self._fold(height, width)
+        windows = [_window(places, height, width, fold) for places in places_xyxy]
+        parts = [image[y0:y1, x0:x1] for image, (x0, y0, x1, y1) in zip(images_HWC, windows, strict=True)]
+        tables = SummedArea([_folded(part, fold) for part in parts], self.cascade.device)
+        corners = np.array(windows)[:, :2]
+        picture = torch.tensor([number for number, places in enumerate(places_xyxy) for _ in places])
+        boxes_xyxy = (torch.cat(places_xyxy) - torch.from_numpy(np.tile(corners, 2))[picture]).float() / fold
+        candidates = Candidates(*(part.to(self.cascade.device) for part in (picture, boxes_xyxy, boxes_xyxy[:, 0])))
+        return self._decide(tables, candidates, fold, corners)
 
-    def _decide(self, tables: SummedArea, candidates: Candidates, fold: int, count: int) -> list[Detections]:
+    def _decide(
+        self, tables: SummedArea, candidates: Candidates, fold: int, corners_xy: np.ndarray
+    ) -> list[Detections]:
+        """Faces among the candidates, by picture; corners_xy (B, 2) px: where in its frame each picture was cut out."""
         faces, landmarks_xy = self.cascade.decide(tables, self.cascade.refine(tables, candidates))
         sure = faces.scores >= self.min_prob
-        faces, landmarks_xy = faces[sure], landmarks_xy[sure] * fold
-        picture, boxes_xyxy, probs = faces.picture.cpu(), (faces.boxes_xyxy * fold).cpu(), faces.scores.cpu()
-        values = [part.numpy() for part in (boxes_xyxy, probs, landmarks_xy.cpu())]
-        return [Detections(*(part[(picture == number).numpy()] for part in values)) for number in range(count)]
+        tensors = (faces.picture, faces.boxes_xyxy, faces.scores, landmarks_xy)
+        picture, boxes_xyxy, probs, landmarks_xy = (part[sure].cpu().numpy() for part in tensors)
+        corner_xy = corners_xy.astype(np.float32)[picture]
+        boxes_xyxy = boxes_xyxy * fold + np.tile(corner_xy, 2)
+        landmarks_xy = landmarks_xy * fold + corner_xy[:, None]
+        return [
+            Detections(boxes_xyxy[mine], probs[mine], landmarks_xy[mine])
+            for mine in (picture == number for number in range(len(corners_xy)))
+        ]
 
     def _fold(self, height: int, width: int) -> int:
         """Whole number by which frames are shrunk first: far above detect_size, pixels cost time and show nothing."""
         return max(1, int(max(height, width) / (1.5 * self.detect_size))) if self.detect_size else 1
+
+
+def _batches(images_HWC: Sequence[np.ndarray], numbers: Iterable[int], most_px: int) -> Iterator[list[int]]:
+    """Numbers of pictures of one size, as many as have `most_px` pixels together, at least one."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for number in numbers:
+        by_shape.setdefault(images_HWC[number].shape, []).append(number)
+    for (height, width, _), same in by_shape.items():
+        count = max(1, most_px // (height * width))
+        yield from (same[start : start + count] for start in range(0, len(same), count))
+
+
+def _window(places_xyxy: torch.Tensor, height: int, width: int, fold: int) -> tuple[int, int, int, int]:
+    """The part of a frame that holds the places and REACH around them, x0 y0 x1 y1 px; x0 and y0 multiples of fold."""
+    around = REACH * (places_xyxy[:, 2:] - places_xyxy[:, :2])
+    x0, y0 = (places_xyxy[:, :2] - around).amin(0).clamp(min=0).long().tolist()
+    x1, y1 = (places_xyxy[:, 2:] + around).amax(0).ceil().long().tolist()
+    x0, y0 = min(x0, width - fold) // fold * fold, min(y0, height - fold) // fold * fold
+    return x0, y0, max(x0 + fold, min(x1, width)), max(y0 + fold, min(y1, height))
 
 
 def _folded(image_HWC: np.ndarray, fold: int) -> np.ndarray:
