@@ -196,13 +196,16 @@ def searched(follower, monkeypatch):
     return count_searched(follower)
 
 
-def alike(found, expected, iou=0.7):
-    """The same number of faces in each frame, each at a place of the other's."""
+def alike(found, expected, iou=0.7, landmarks=0.15):
+    """The same number of faces in each frame, each near one of the other's; landmarks by so many sides of the face."""
     assert counts(found) == counts(expected)
     for ours, theirs in zip(found, expected, strict=True):
         if len(theirs):
-            overlap = box_iou(torch.from_numpy(ours.boxes_xyxy), torch.from_numpy(theirs.boxes_xyxy))
-            assert overlap.amax(0).min() >= iou
+            overlap, same = box_iou(torch.from_numpy(theirs.boxes_xyxy), torch.from_numpy(ours.boxes_xyxy)).max(1)
+            assert overlap.min() >= iou
+            sides = (theirs.boxes_xyxy[:, 2:] - theirs.boxes_xyxy[:, :2]).max(1)
+            way = np.abs(ours.landmarks_xy[same] - theirs.landmarks_xy).max((1, 2))
+            assert (way < landmarks * sides).all()
 
 
 def empty_room(frame):
@@ -264,7 +267,6 @@ def test_a_face_that_is_hidden_between_two_searched_frames_is_not_seen_there(fol
     assert counts(found) == [1, 1, 1, 0, 0, 1, 1, 1, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="between two searched frames without faces nothing is looked at")
 def test_a_face_that_is_hidden_in_the_searched_frames_alone_is_found():
     """A small head, so that frames with it and without are one scene."""
     detector = FaceDetector(detect_size=0, min_face=24, min_prob=0.9, search_every=8, device="cpu")
@@ -275,8 +277,7 @@ def test_a_face_that_is_hidden_in_the_searched_frames_alone_is_found():
     hidden[y0:y1, x0:x1] = empty_room(shown)[y0:y1, x0:x1]
     frames = [hidden if number in (0, 8, 15) else shown for number in range(16)]
     assert list(scenes(frames)) == [(0, 15)]
-    assert counts(detector.detect(frames)) == [int(number not in (0, 8, 15)) for number in range(16)]
-    assert sum(counts(detector.follow(frames))) > 0
+    assert counts(detector.follow(frames)) == [int(number not in (0, 8, 15)) for number in range(16)]
 
 
 def test_a_face_that_appears_at_the_end_is_found_from_there_on(follower, walk):
@@ -333,17 +334,17 @@ def test_frames_may_change_their_size_on_the_way(follower, walk):
     alike(found, follower.detect(frames))
 
 
-def test_a_place_beyond_a_smaller_frame_is_no_error(follower, walk):
-    """The right half of the picture is left out on the way, and with it the face, which then is searched for."""
-    wide = [np.concatenate([frame[:, ::-1] // 2, frame], 1) for frame in walk[:9]]
-    frames = [frame[:, :200] if number in (3, 4) else frame for number, frame in enumerate(wide)]
-    found = follower.follow(frames)
-    alike(found, follower.detect(frames))
-    assert len(found[0]) == len(found[8]) == 2
+def test_a_place_beyond_a_smaller_frame_is_no_error(follower, searched, walk):
+    """The face lies at 340 px of 960 at first, and is looked for there in a frame of 240."""
+    large = [cv2.resize(frame, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) for frame in walk[:5]]
+    found = follower.follow([large[0], walk[1], walk[2], large[3], large[4]])
+    assert counts(found) == [1] * 5
+    assert sum(searched) == 4  # the ends, and the small frames, in which the face was elsewhere
+    alike(found[1:3], follower.detect(walk[1:3]))
 
 
 @pytest.mark.parametrize(
-    ("start", "step"), [((-0.8, 0), (-0.12, 0)), ((1.2, 0), (0.12, 0)), ((0, -0.4), (0, -0.09)), ((0, 0.5), (0, 0.11))]
+    ("start", "step"), [((-0.8, 0), (-0.1, 0)), ((1.5, 0), (0.13, 0)), ((0, -0.4), (0, -0.09)), ((0, 0.5), (0, 0.11))]
 )
 def test_a_face_is_followed_to_every_edge(follower, searched, start, step):
     """And a little beyond: left, right, top and bottom."""

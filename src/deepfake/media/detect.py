@@ -18,7 +18,7 @@ from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
 SEARCH_PX = {"cpu": 1_000_000, "cuda": 64_000_000}  # pixels of frames that are searched at once
 FOLLOW_PX = {"cpu": 8_000_000, "cuda": 64_000_000}  # and in which faces are followed at once
 REACH = 0.5  # how far around a place a followed face is looked for, in its sides
-SAME_FACE = 0.1  # least overlap (IoU) of a face's boxes in two searched frames
+SAME_FACE = 0.1  # overlap (IoU) of boxes above which they may show one face in two searched frames
 
 
 @dataclass(frozen=True)
@@ -68,21 +68,23 @@ class FaceDetector:
     def follow(self, images_HWC: Sequence[np.ndarray]) -> list[Detections]:
         """Faces of each frame of one video, given in order of time.
 
-        The ends of each scene and frames within it are searched in full. In those between, only the places of the
-        faces in the searched frames before and after, and the way from one to the other, are looked at; a frame that
-        then shows fewer faces than one of these two is searched in full as well. A face that shows only between two
-        searched frames, beside others, is missed.
+        The ends of each scene and frames within it are searched in full. In those between, only places where searched
+        frames show a face are looked at, half-way places for one that moves. A frame that then shows none, or lacks one
+        that the searched frame before or after it shows, is searched in full as well. What is missed is a face that
+        shows in no searched frame, and beside others.
         """
         neighbours = self._neighbours(images_HWC)
         searched = [number for number in range(len(images_HWC)) if number not in neighbours]
         found = dict(zip(searched, self.detect([images_HWC[number] for number in searched]), strict=True))
-        places = {number: _places(number, *pair, found) for number, pair in neighbours.items()}
+        seen = {number: squares(torch.from_numpy(faces.boxes_xyxy)) for number, faces in found.items()}
+        places = {number: _places(number, *pair, seen) for number, pair in neighbours.items()}
         found |= {number: NO_FACE for number in neighbours}
-        somewhere = [number for number in neighbours if len(places[number])]
-        for batch in _batches(images_HWC, somewhere, FOLLOW_PX[self._kind]):
+        for batch in _batches(
+            images_HWC, filter(lambda number: len(places[number]), neighbours), FOLLOW_PX[self._kind]
+        ):
             faces = self._look([images_HWC[number] for number in batch], [places[number] for number in batch])
             found |= zip(batch, faces, strict=True)
-        lost = [number for number, pair in neighbours.items() if len(found[number]) < max(len(found[n]) for n in pair)]
+        lost = [number for number, pair in neighbours.items() if _lacks(found[number], [found[one] for one in pair])]
         found |= zip(lost, self.detect([images_HWC[number] for number in lost]), strict=True)
         return [found[number] for number in range(len(images_HWC))]
 
@@ -158,6 +160,15 @@ def _window(places_xyxy: torch.Tensor, height: int, width: int, fold: int) -> tu
     return x0, y0, max(x0 + fold, min(x1, width)), max(y0 + fold, min(y1, height))
 
 
+def _lacks(faces: Detections, others: list[Detections]) -> bool:
+    """Whether a frame shows no face, or one of the other frames has one where this frame has none."""
+    boxes_xyxy = torch.from_numpy(faces.boxes_xyxy)
+    if not len(faces):
+        return True
+    overlaps = [box_iou(torch.from_numpy(other.boxes_xyxy), boxes_xyxy).amax(1) for other in others]
+    return bool((torch.cat(overlaps) <= SAME_FACE).any())
+
+
 def _folded(image_HWC: np.ndarray, fold: int) -> np.ndarray:
     """The means of blocks of `fold` × `fold` px; what is left over at the right and at the bottom is cut off."""
     if fold == 1:
@@ -166,14 +177,18 @@ def _folded(image_HWC: np.ndarray, fold: int) -> np.ndarray:
     return cv2.resize(image_HWC[: height * fold, : width * fold], (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _places(number: int, before: int, after: int, found: dict[int, Detections]) -> torch.Tensor:
-    """Squares (N, 4) where a frame's faces may be: where they were, will be, and on the way between."""
-    was, will = (squares(torch.from_numpy(found[neighbour].boxes_xyxy)) for neighbour in (before, after))
-    if not (len(was) and len(will)):
-        return torch.cat([was, will])
-    overlap = box_iou(was, will)
-    nearest, same = overlap.max(1)
-    share = (number - before) / (after - before)
-    between = torch.lerp(was, will[same], share)
-    lone = overlap.amax(0) <= SAME_FACE
-    return torch.cat([torch.where((nearest > SAME_FACE)[:, None], between, was), will[lone]])
+def _places(number: int, before: int, after: int, seen: dict[int, torch.Tensor]) -> torch.Tensor:
+    """Squares (N, 4) where a frame's faces may be: half-way between the frames before and after, else where they were.
+
+    seen: squares of the faces of each searched frame, those before and after among them.
+    """
+    was, will = seen[before], seen[after]
+    places = was
+    if len(was) and len(will):
+        overlap, same = box_iou(was, will).max(1)
+        share = (number - before) / (after - before)
+        places = torch.where((overlap > SAME_FACE)[:, None], torch.lerp(was, will[same], share), was)
+    others = torch.cat([will, *seen.values()])
+    if len(places) and len(others):
+        others = others[box_iou(others, places).amax(1) <= SAME_FACE]
+    return torch.cat([places, others])
