@@ -335,12 +335,26 @@ def test_frames_may_change_their_size_on_the_way(follower, walk):
 
 
 def test_a_place_beyond_a_smaller_frame_is_no_error(follower, searched, walk):
-    """The face lies at 340 px of 960 at first, and is looked for there in a frame of 240."""
-    large = [cv2.resize(frame, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) for frame in walk[:5]]
-    found = follower.follow([large[0], walk[1], walk[2], large[3], large[4]])
+    """The face lies at some 500 px of 960 at first, and is looked for there in a frame of 240."""
+    large = [cv2.resize(frame, None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR) for frame in walk[11:]]
+    found = follower.follow([large[0], walk[12], walk[13], large[3], large[4]])
     assert counts(found) == [1] * 5
+    assert found[0].boxes_xyxy[0, 0] > 240 * 1.5
     assert sum(searched) == 4  # the ends, and the small frames, in which the face was elsewhere
-    alike(found[1:3], follower.detect(walk[1:3]))
+    alike(found[1:3], follower.detect(walk[12:14]))
+
+
+def test_a_face_beside_another_is_found_where_it_shows_in_any_searched_frame(follower, searched, walk):
+    """Hidden in frames 0 and 8, but not in frame 15."""
+    beside = photographed(person(3))
+    (one,) = follower.detect([beside])
+    x0, y0, x1, y1 = one.boxes_xyxy[0].astype(int)
+    hidden = beside.copy()
+    hidden[y0:y1, x0:x1] = empty_room(beside)[y0:y1, x0:x1]
+    frames = [np.concatenate([frame, hidden if t in (0, 8) else beside], 1) for t, frame in enumerate(walk)]
+    searched.clear()
+    assert counts(follower.follow(frames)) == [1 if t in (0, 8) else 2 for t in range(16)]
+    assert sum(searched) == 3
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,18 @@ def test_faces_are_the_references(cascade, pictures, name, count, min_face):
     assert probs.tolist() == sorted(probs, reverse=True)
 
 
-def test_the_first_networks_forward_is_its_own(cascade):
-    pixels = torch.rand((2, 3, 37, 50), generator=torch.Generator().manual_seed(0)) * 2 - 1
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [("pnet", (12, 12)), ("pnet", (13, 27)), ("pnet", (36, 51)), ("rnet", (24, 24)), ("onet", (48, 48))],
+)
+def test_the_networks_are_facenet_pytorchs(cascade, name, side):
+    """Quicker pooling and all: even and odd sides."""
+    theirs = getattr(MTCNN(device="cpu"), name)
+    pixels = torch.rand((2, 3, *side), generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.inference_mode():
-        shifts, probs = cascade._first(pixels)
-        their_shifts, their_probs = cascade.pnet(pixels)
-    torch.testing.assert_close(shifts, their_shifts, rtol=0, atol=1e-5)
-    torch.testing.assert_close(probs, their_probs[:, 1], rtol=0, atol=1e-5)
+        answers = getattr(cascade, name)(pixels.clone()), theirs(pixels)
+    for ours, expected in zip(*answers, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
 
 
 # --- batches

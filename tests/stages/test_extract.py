@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import resource
@@ -35,17 +33,18 @@ FAULTS = """
 import itertools, os, signal, sys, time
 from pathlib import Path
 
-def sleep_once():
-    mark = Path(__file__).with_name("has_slept")
-    if not mark.exists():
-        mark.touch()
+def sleep_times(count, name):
+    marks = Path(__file__).with_name(name)
+    if not marks.exists() or marks.stat().st_size < count:
+        marks.open("a").write("x")
         time.sleep(600)
 
 DEEDS = {
     "dies.mp4": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "is_killed.mp4": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "sleeps.mp4": lambda: time.sleep(600),
-    "sleeps_once.png": sleep_once,
+    "sleeps_once.png": lambda: sleep_times(1, "once"),
+    "sleeps_twice.png": lambda: sleep_times(2, "twice"),
 }
 
 if "--multiprocessing-fork" in sys.orig_argv:
@@ -171,13 +170,13 @@ class Tables:
     def problems(self) -> pd.Series:
         """media_id → error."""
         table = pd.read_csv(self.folder / "extract_problems.csv", keep_default_na=False)
-        return table.set_index("media_id", verify_integrity=True).error
+        return table.set_index("media_id").error
 
     @property
     def journal(self) -> list[bytes]:
-        """The lines of the journal, whole ones and a torn one."""
+        """The journal's whole lines, the settings first."""
         path = self.folder / "extract_journal.jsonl"
-        return path.read_bytes().splitlines() if path.is_file() else []
+        return path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
 
     def contents(self) -> dict[str, bytes | list[bytes]]:
         """Every file that does not depend on when it was written, and the journal in one order."""
@@ -256,8 +255,7 @@ def test_media_that_kill_their_process_or_never_end_are_called_so(corpus: Corpus
 
 def test_a_broken_tail_is_noted_in_the_table_and_on_the_screen(corpus: Corpus) -> None:
     extracted = corpus.tables.extracted
-    assert "1 of 2 frames decode" in extracted.note["broken_tail.mp4"]
-    assert extracted.frames_read["broken_tail.mp4"] == 1
+    assert extracted.note["broken_tail.mp4"] == "the file ends after 1.7 of 3.3 s"
     (said,) = re.findall(r"(\d+) of \d+ \(.*\) media are damaged and used in part: ", corpus.done.output)
     assert int(said) == (extracted.note != "").sum()
 
@@ -274,3 +272,278 @@ def test_every_crop_of_odd_media_is_a_row_and_decodes(corpus: Corpus) -> None:
 
 def test_no_odd_medium_takes_much_memory(corpus: Corpus) -> None:
     assert 2e8 < corpus.peak_bytes < 2e9
+
+
+# --- kills and Ctrl-C
+
+
+@pytest.fixture(scope="module")
+def undisturbed(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo set was cut at one go, training fakes where their originals' faces are."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(folder, "index", "extract", f"data.root={demo_root}", *REUSING)
+    return folder
+
+
+@pytest.fixture
+def indexed(undisturbed: Path, tmp_path: Path) -> Tables:
+    """The same set in tmp_path, of which nothing is cut."""
+    tables = Tables(tmp_path / "data/people")
+    tables.folder.mkdir(parents=True)
+    for path in (undisturbed / "data/people").glob("[im]*"):
+        shutil.copy(path, tables.folder)
+    return tables
+
+
+def test_kills_at_any_moment_change_nothing(
+    undisturbed: Path, demo_root: Path, indexed: Tables, tmp_path: Path
+) -> None:
+    rng, count = np.random.default_rng(7), len(indexed.media)
+    for num_cut in sorted(rng.choice(count - 4, NUM_KILLS, replace=False).tolist()):
+        before = indexed.journal
+        command = start(tmp_path, "extract", f"data.root={demo_root}", *REUSING)
+        if len(before) > num_cut:  # it is further than that: let this kill fall where it may
+            time.sleep(rng.uniform(0, 1))
+        else:
+            wait_until(lambda least=num_cut: len(indexed.journal) > least)
+            time.sleep(rng.uniform(0, 0.1))
+        assert command.process.poll() is None, "it ended before it could be killed"
+        command.kill()
+        assert set(before) <= set(indexed.journal), "what was cut is lost"
+    run(tmp_path, "extract", f"data.root={demo_root}", *REUSING)
+    assert indexed.contents() == Tables(undisturbed / "data/people").contents()
+
+
+def test_kills_between_two_tables_change_nothing(
+    undisturbed: Path, demo_root: Path, indexed: Tables, tmp_path: Path
+) -> None:
+    command = ("extract", f"data.root={demo_root}", *REUSING)
+    shutil.copytree(undisturbed / "data/people/crops", indexed.folder / "crops")
+    shutil.copy(undisturbed / "data/people/extract_journal.jsonl", indexed.folder)
+    files = ("journal", "problems", "extracted", "faces", "provenance")
+    for number in range(len(files)):
+        done = start(tmp_path, *command, with_faults=True, RENAMES_BEFORE_KILL=str(number)).ended()
+        assert done.status == -signal.SIGKILL, done.output
+    assert not (indexed.folder / "faces.parquet.json").exists()
+    assert "up to date" not in run(tmp_path, *command)
+    assert indexed.contents() == Tables(undisturbed / "data/people").contents()
+
+
+def test_an_interrupted_extraction_goes_on(undisturbed: Path, demo_root: Path, indexed: Tables, tmp_path: Path) -> None:
+    arguments = ("extract", f"data.root={demo_root}", *REUSING)
+    command = start(tmp_path, *arguments)
+    wait_until(lambda: len(indexed.journal) > 10)
+    os.killpg(command.process.pid, signal.SIGINT)
+    interrupted(command.ended(timeout_s=10))
+    num_cut = len(indexed.journal) - 1
+    assert 10 <= num_cut < len(indexed.media)
+    assert f"going on: {num_cut} of {len(indexed.media)}" in run(tmp_path, *arguments)
+    assert indexed.contents() == Tables(undisturbed / "data/people").contents()
+
+
+def test_an_extraction_can_be_interrupted_while_its_processes_start(
+    demo_root: Path, indexed: Tables, tmp_path: Path
+) -> None:
+    command = start(tmp_path, "extract", f"data.root={demo_root}", *REUSING)
+    wait_until(lambda: len(indexed.journal) > 0)
+    time.sleep(0.7)
+    os.killpg(command.process.pid, signal.SIGINT)
+    interrupted(command.ended(timeout_s=10))
+
+
+def interrupted(done: Done) -> None:
+    """It ended with status 130 and one line below those of the progress."""
+    assert done.status == 130, done.output
+    *before, last = done.output.splitlines()
+    assert last == "interrupted; the same command goes on from what is finished"
+    assert all(line.startswith("         extract : ") for line in before), done.output
+
+
+# --- faults of the disk
+
+
+def failed(done: Done, *words: str) -> None:
+    """It ended with status 2 and one line that says all the words."""
+    assert done.status == 2, done.output
+    (error,) = [line for line in done.output.splitlines() if line.startswith("error: ")]
+    assert all(word in error for word in words), error
+    assert "Traceback" not in done.output
+
+
+def start_with_file_limit(limit_bytes: int, folder: Path, *arguments: object) -> Command:
+    """As `start`, but no file can grow beyond a size: what a full disk answers."""
+    command = start(folder, *arguments)
+    resource.prlimit(command.process.pid, resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    return command
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Tables:
+    """Five grey pictures, and one of noise, whose crop is the largest file but for the tables; indexed, in tmp_path."""
+    media = tmp_path / "small"
+    media.mkdir()
+    for number in range(5):
+        Image.fromarray(np.full((40, 60, 3), 50 * number, np.uint8)).save(media / f"{number}.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)).save(media / "noise.png")
+    run(tmp_path, "index", "data.root=small", *WHOLE)
+    return Tables(tmp_path / "data/small")
+
+
+def test_what_cannot_be_written_is_said_and_extraction_goes_on_when_it_can(small: Tables, tmp_path: Path) -> None:
+    command = ("extract", "data.root=small", *WHOLE)
+    (small.folder / "crops").touch()
+    failed(start(tmp_path, *command).ended(), "small/crops/", "Not a directory")
+    (small.folder / "crops").unlink()
+    for limit_bytes, num_cut in ((1500, 2), (5000, 5), (9500, 6)):  # too small for the journal, a crop, the table
+        failed(start_with_file_limit(limit_bytes, tmp_path, *command).ended(), "File too large")
+        assert len(small.journal) == 1 + num_cut
+        assert not [path for path in small.folder.iterdir() if "faces.parquet" in path.name or ".tmp" in path.name]
+    assert "going on: 6 of 6" in run(tmp_path, *command)
+    assert len(small.faces) == len(small.extracted) == 6
+    last = small.folder / small.faces.path.iloc[-1]
+    np.testing.assert_array_equal(np.asarray(Image.open(last)), np.asarray(Image.open(tmp_path / "small/noise.png")))
+
+
+# --- second tries
+
+
+def test_what_may_be_the_machines_fault_is_tried_again_when_there_is_work_and_the_rest_when_it_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    media, some = tmp_path / "some", Tables(tmp_path / "data/some")
+    media.mkdir()
+    for number, name in enumerate(("plain", "sleeps_once", "sleeps_twice")):
+        Image.fromarray(odd_media.picture(number)).save(media / f"{name}.png")
+    (media / "text.mp4").write_text("no clip")
+    command = ("index", "extract", "data.root=some", *WHOLE, "extract.timeout_s=2")
+
+    run(tmp_path, *command, with_faults=True)
+    assert some.problems.to_dict() == {
+        "sleeps_once.png": "timeout",
+        "sleeps_twice.png": "timeout",
+        "text.mp4": "corrupt",
+    }
+    assert "extract  up to date" in run(tmp_path, *command, with_faults=True)
+
+    said = run(tmp_path, *command, "extract.retry=problems", with_faults=True)
+    assert "going on: 1 of 4" in said
+    assert "2 of 4 (50.0 %) media could not be read (1 timeout, 1 corrupt)" in said
+    assert some.problems.to_dict() == {"sleeps_twice.png": "timeout", "text.mp4": "corrupt"}
+
+    Image.fromarray(odd_media.picture(3)).save(media / "late.png")
+    assert "going on: 3 of 5" in run(tmp_path, *command, with_faults=True)  # all but the sleeper and the late one
+    assert some.problems.to_dict() == {"text.mp4": "corrupt"}
+
+    in_steps = some.contents()
+    shutil.rmtree(some.folder)
+    run(tmp_path, *command)
+    assert some.contents() == in_steps
+
+
+# --- originals' boxes
+
+
+def test_training_fakes_are_cut_where_their_original_is(undisturbed: Path) -> None:
+    tables = Tables(undisturbed / "data/people")
+    media, boxes = tables.media, tables.extracted.boxes
+    fakes = media[(media.split == "train") & (media.label == 1)]
+    assert len(fakes) == 24
+    assert set(boxes[fakes.index]) == {"original"}
+    assert set(boxes.drop(fakes.index)) == {"detector"}
+    originals = media[(media.split == "train") & (media.label == 0)].set_index("source_id").media_id
+    places = ["frame_idx", "face_idx", "track_id", "found", "prob", "pts_s", *BOX, *LANDMARK_COLUMNS]
+    by_medium = dict(iter(tables.faces.groupby("media_id")[places]))
+    for fake in fakes.itertuples():
+        theirs = by_medium[originals[fake.source_id]].reset_index(drop=True)
+        pd.testing.assert_frame_equal(by_medium[fake.media_id].reset_index(drop=True), theirs)
+
+
+def test_a_fake_whose_original_is_no_help_is_searched(demo_root: Path, tmp_path: Path) -> None:
+    listing = pd.read_csv(demo_root / "listing.csv")
+    clips = listing[listing.path.str.endswith(".mp4") & listing.method.isin(["real", "upsampled"])]
+    clips = clips[clips.source_id.isin(sorted(clips.source_id.unique())[:4])]
+    root = tmp_path / "four"
+    (root / "media/train").mkdir(parents=True)
+    for path in clips.path:
+        shutil.copy(demo_root / path, root / path)
+    clips.to_csv(root / "listing.csv", index=False)
+    originals = clips[clips.method == "real"].set_index("source_id").path
+    damaged, shorter, mirrored, whole = originals.index
+    os.truncate(root / originals[damaged], 500)
+    refilm(root / originals[shorter], lambda frames: frames[:-1])
+    refilm(root / originals[mirrored], lambda frames: [frame[:, ::-1] for frame in frames])
+
+    run(tmp_path, "index", "extract", "data.root=four", *REUSING)
+    tables = Tables(tmp_path / "data/four")
+    assert tables.problems.to_dict() == {originals[damaged]: "corrupt"}
+    fakes = clips[clips.method == "upsampled"].set_index("source_id").path
+    assert dict(zip(fakes.index, tables.extracted.boxes[fakes])) == {
+        damaged: "detector",
+        shorter: "detector",
+        mirrored: "detector",
+        whole: "original",
+    }
+
+
+def refilm(path: Path, change: Callable[[list[np.ndarray]], list[np.ndarray]]) -> None:
+    """Write a clip anew from changed frames."""
+    import av
+
+    from deepfake.forge.encode import ClipFormat, write_clip
+
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    height, width = frames[0].shape[:2]
+    write_clip(path, change(frames), ClipFormat(height, width, fps=25, crf=20))
+
+
+# --- whose faces
+
+
+@pytest.fixture(scope="module")
+def three_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a clip of ten frames: a large and a middling face, and a small one that shows in two of them."""
+    from deepfake.forge.encode import ClipFormat, write_clip
+
+    root = tmp_path_factory.mktemp("three") / "three"
+    root.mkdir()
+    columns = [_portrait(number, px_per_unit) for number, px_per_unit in enumerate((80, 65, 50))]
+    nobody = np.full_like(columns[2][0], 127)
+    columns[2][:4] = columns[2][6:] = [nobody] * 4
+    write_clip(root / "three.mp4", map(np.hstack, zip(*columns)), ClipFormat(240, 720, fps=10, crf=18))
+    return root
+
+
+def _portrait(number: int, px_per_unit: float) -> list[np.ndarray]:
+    """Ten frames of one person, 240 × 240 px."""
+    from deepfake.forge.heads import Camera, build_head, render_head
+    from deepfake.forge.identity import sample_identity
+    from deepfake.forge.motion import sample_motion
+
+    rng = np.random.default_rng((3, number))
+    head = build_head(sample_identity(rng), Camera(240, 240, px_per_unit, centre_xy=(120, 115)))
+    motion = sample_motion(rng)
+    return [render_head(head, motion.at(index / 10), rng).image_HW3 for index in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("choice", "shown", "num_dropped"),
+    [
+        (["extract.faces=all", "extract.min_track=0"], [10, 10, 2], 0),
+        (["extract.faces=all", "extract.min_track=0.5"], [10, 10], 1),
+        (["extract.faces=top2", "extract.min_track=0"], [10, 10], 0),
+        (["extract.faces=largest", "extract.min_track=0.5"], [10], 1),
+    ],
+)
+def test_people_are_kept_by_size_and_by_how_long_they_show(
+    three_people: Path, tmp_path: Path, choice: list[str], shown: list[int], num_dropped: int
+) -> None:
+    options = ["crop.size=64", "extract.num_frames=10", "num_workers=1", *choice]
+    said = run(tmp_path, "index", "extract", f"data.root={three_people}", "data.layout=unlabelled", *options)
+    tables = Tables(tmp_path / "data/three")
+    faces = tables.faces.assign(person=tables.faces.x0 // 240)  # from the left, the largest first
+    assert faces.groupby("track_id").size().to_list() == shown
+    assert (faces.person == faces.track_id).all()
+    facts = tables.extracted.loc["three.mp4"]
+    assert (facts.tracks, facts.tracks_dropped) == (len(shown), num_dropped)
+    assert ("1 tracks of faces were dropped" in said) == bool(num_dropped)

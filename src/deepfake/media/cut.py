@@ -110,7 +110,7 @@ def cut_medium(
         "num_frames": medium.num_frames,
         "frames_read": len(frames),
         "boxes": boxes,
-        "tracks": len({row["track_id"] for row in rows if row["found"]}),
+        "tracks": len({row["track_id"] for row in rows if row["prob"] is not None}),
         "tracks_dropped": dropped,
         "note": medium.note or None,
     }

@@ -123,7 +123,7 @@ def pyramid(height: int, width: int, smallest_px: float) -> list[float]:
 
 
 class _MaxPool(torch.nn.Module):
-    """MaxPool2d(size, stride=2, ceil_mode=True) as maxima of slices: on a CPU several times as fast."""
+    """MaxPool2d(size, 2, ceil_mode=True) as maxima of slices: several times as fast on a CPU. Spoils its input."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

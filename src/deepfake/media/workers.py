@@ -17,6 +17,8 @@ from deepfake.media.cut import Cut, CutSettings, cut_medium
 from deepfake.media.medium import UnreadableError
 
 if TYPE_CHECKING:
+    from pebble import ProcessPool
+
     from deepfake.media.detect import FaceDetector
 
 MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks stays small
@@ -86,7 +88,7 @@ def _cut_in_pool(
             while todo or running:
                 while todo and len(running) < 2 * num_workers:
                     job = todo.popleft()
-                    running[pool.schedule(_cut_one, args=(job,), timeout=timeout_s)] = job
+                    running[_schedule(pool, job, timeout_s)] = job
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), _outcome(future, timeout_s)
         except BrokenProcessPool:
@@ -94,6 +96,14 @@ def _cut_in_pool(
         except BaseException:
             pool.stop()
             raise
+
+
+def _schedule(pool: ProcessPool, job: Job, timeout_s: float) -> Future:
+    """BrokenProcessPool when pebble has given the pool up, which it says by a RuntimeError here."""
+    try:
+        return pool.schedule(_cut_one, args=(job,), timeout=timeout_s)
+    except RuntimeError as error:
+        raise BrokenProcessPool(str(error)) from error
 
 
 def _outcome(future: Future, timeout_s: float) -> Cut | Failure:
@@ -112,21 +122,27 @@ _mine: tuple[Setup, FaceDetector | None] | None = None
 
 
 def _start(setup: Setup) -> None:
-    """Load the detector once in this process, on one thread: the processes are what runs side by side."""
+    """Make this process ready, on one thread: the processes are what runs side by side."""
     import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    cv2.setNumThreads(1)
+    global _mine
+    _mine = (setup, _load_detector(setup.detector) if setup.detector else None)
+
+
+def _load_detector(settings: dict[str, Any]) -> FaceDetector:
     import torch
 
     from deepfake.media.detect import FaceDetector
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    global _mine
-    _mine = (setup, FaceDetector(**setup.detector, device=device) if setup.detector else None)
+    return FaceDetector(**settings, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _cut_one(job: Job) -> Cut | Failure:
+    import cv2
+
     setup, detector = _mine
     try:
         return cut_medium(
@@ -140,5 +156,9 @@ def _cut_one(job: Job) -> Cut | Failure:
         )
     except UnreadableError as error:
         return Failure(error.error, error.detail)
-    except MemoryError:
-        return Failure("too_large", "there is not enough memory for its frames")
+    except (MemoryError, RuntimeError, cv2.error) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's and OpenCV's way to say it
+            raise
+        return Failure(
+            "out_of_memory", "there is not enough memory for its frames: free some, or set num_workers lower"
+        )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from deepfake.media.workers import Job, Setup
 
-WORTH_ANOTHER_TRY = ("timeout", "crashed", "missing")  # may be the machine's fault, not the medium's
+WORTH_ANOTHER_TRY = ("timeout", "crashed", "missing", "out_of_memory")  # may be the machine's fault, not the medium's
 
 Entries = dict[str, dict[str, Any]]  # media_id → {media_id, fingerprint, and rows and facts, or error and detail}
 
