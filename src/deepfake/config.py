@@ -85,6 +85,9 @@ class ExtractConfig:
     min_track: float = knob(0.1, "people seen in a smaller share of a video's frames are dropped", low=0, high=1)
     min_track_prob: float = knob(0.95, "people whose surest face has a lower probability are dropped", low=0, high=1)
     reuse_boxes: bool = knob(False, "cut training fakes where their original's faces are, if its frames are theirs")
+    batch_mpx: float = knob(
+        0.0, "megapixels of frames that a process searches at once, 0 = as suits CPU or GPU", low=0, shapes=False
+    )
     max_megapixels: float = knob(100.0, "larger frames are refused, 0 = none is", low=0, shapes=False)
     max_minutes: float = knob(60.0, "longer videos are refused, 0 = none is", low=0, shapes=False)
     split: Literal["all", "train", "test"] = knob(

@@ -15,8 +15,8 @@ from deepfake.media.area import SummedArea
 from deepfake.media.likeness import scenes
 from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
 
-SEARCH_PX = {"cpu": 1_000_000, "cuda": 64_000_000}  # pixels of frames that are searched at once
-FOLLOW_PX = {"cpu": 8_000_000, "cuda": 64_000_000}  # and in which faces are followed at once
+BATCH_MPX = {"cpu": 1.0, "cuda": 32.0}  # megapixels of frames that are searched at once, where nobody says otherwise
+FOLLOW_MPX = 8.0  # at least so many are followed at once, which takes less memory
 REACH = 0.5  # how far around a place a followed face is looked for, in its sides
 SAME_FACE = 0.1  # overlap (IoU) of boxes above which they may show one face in two searched frames
 
@@ -45,22 +45,25 @@ class FaceDetector:
 
     detect_size: longest side at which faces are searched, px, 0 = the frame's own. min_face: smallest face, px at that
     size, at least 12. min_prob: faces of a lower probability are dropped. search_every: `follow` searches every so
-    many-th frame in full, 1 = each. device: as torch names it.
+    many-th frame in full, 1 = each. batch_mpx: megapixels of frames that are searched at once, 0 = as suits the device.
+    device: as torch names it.
     """
 
-    def __init__(self, *, detect_size: int, min_face: int, min_prob: float, search_every: int, device: str) -> None:
+    def __init__(
+        self, *, detect_size: int, min_face: int, min_prob: float, search_every: int, device: str, batch_mpx: float = 0
+    ) -> None:
         self.detect_size = detect_size
         self.min_face = min_face
         self.min_prob = min_prob
         self.search_every = search_every
         self.cascade = Cascade(device)
-        self._kind = torch.device(device).type
+        self.batch_px = int(1e6 * (batch_mpx or BATCH_MPX[torch.device(device).type]))
 
     @torch.inference_mode()
     def detect(self, images_HWC: Sequence[np.ndarray]) -> list[Detections]:
         """Faces of each picture (uint8 RGB), searched in full; an empty Detections where there is none."""
         found: dict[int, Detections] = {}
-        for batch in _batches(images_HWC, range(len(images_HWC)), SEARCH_PX[self._kind]):
+        for batch in _batches(images_HWC, range(len(images_HWC)), self.batch_px):
             found |= zip(batch, self._search([images_HWC[number] for number in batch]), strict=True)
         return [found[number] for number in range(len(images_HWC))]
 
@@ -79,9 +82,8 @@ class FaceDetector:
         seen = {number: squares(torch.from_numpy(faces.boxes_xyxy)) for number, faces in found.items()}
         places = {number: _places(number, *pair, seen) for number, pair in neighbours.items()}
         found |= {number: NO_FACE for number in neighbours}
-        for batch in _batches(
-            images_HWC, filter(lambda number: len(places[number]), neighbours), FOLLOW_PX[self._kind]
-        ):
+        somewhere = [number for number in neighbours if len(places[number])]
+        for batch in _batches(images_HWC, somewhere, max(self.batch_px, int(1e6 * FOLLOW_MPX))):
             faces = self._look([images_HWC[number] for number in batch], [places[number] for number in batch])
             found |= zip(batch, faces, strict=True)
         lost = [number for number, pair in neighbours.items() if _lacks(found[number], [found[one] for one in pair])]

@@ -134,7 +134,8 @@ def _setup(cfg: Config) -> Setup:
     from deepfake.media.workers import Setup
 
     crop, extract = cfg.crop, cfg.extract
-    detector = {name: getattr(extract, name) for name in ("detect_size", "min_face", "min_prob", "search_every")}
+    names = ("detect_size", "min_face", "min_prob", "search_every", "batch_mpx")
+    detector = {name: getattr(extract, name) for name in names}
     settings = CutSettings(
         num_frames=extract.num_frames,
         mode=crop.mode,
