@@ -32,7 +32,7 @@ from machine import RESULTS, hardware, slug, table
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
-NUM_FRAMES, DETECT_SIZE, MIN_FACE, MIN_PROB, SEARCH_EVERY = 16, 640, 24, 0.9, 8
+NUM_FRAMES, DETECT_SIZE, MIN_FACE, MIN_PROB, SEARCH_EVERY = 16, 640, 24, 0.9, 16
 MARGIN, CROP_SIZE = 0.3, 256
 SURE_PROB, SAME_IOU = 0.95, 0.7  # which faces of one arm the other is asked for, and what counts as the same
 LEAST_FILES = 16  # of a group: fewer are gone through several times

@@ -79,7 +79,7 @@ class ExtractConfig:
     min_face: int = knob(24, "smallest face that is searched, px at detection size", low=12)
     min_prob: float = knob(0.9, "faces of a lower detector probability are dropped", low=0, high=1)
     search_every: int = knob(
-        8, "every so many-th frame of a video is searched in full, faces are followed between", low=1
+        16, "every so many-th frame of a video is searched in full, faces are followed between", low=1
     )
     faces: Literal["all", "largest", "top2"] = knob("all", "people of a video to keep, by the area of their faces")
     min_track: float = knob(0.1, "people seen in a smaller share of a video's frames are dropped", low=0, high=1)

@@ -294,6 +294,7 @@ EXTRACTED = Table(
             "where crops lie: at faces that the detector found, or the original's; centre squares; whole frames",
             allowed=("detector", "original", "centre", "whole"),
         ),
+        "original": Column("string", "the medium whose boxes were taken", nullable=True),
         "tracks": Column("int32", "people: tracks of faces that were kept"),
         "tracks_dropped": Column("int32", "tracks that were dropped as false finds"),
         "note": Column("string", "what is wrong with the file though it was cut", nullable=True),

@@ -238,7 +238,8 @@ def test_a_video_gives_a_row_for_each_face_of_each_frame(cut, video, tmp_path):
 
 
 def test_facts_of_an_image_and_of_a_video(cut, image, video):
-    own = {"width": 60, "height": 40, "boxes": "detector", "tracks": 1, "tracks_dropped": 0, "note": None}
+    own = {"width": 60, "height": 40, "boxes": "detector", "original": None}
+    own |= {"tracks": 1, "tracks_dropped": 0, "note": None}
     assert cut(image, Finds([ONE])).facts == own | {"num_frames": 1, "frames_read": 1}
     clip = video("v.mp4", count=10, height=48, width=80)
     facts = cut(clip, Finds(*[[ONE]] * 4)).facts
@@ -328,7 +329,7 @@ def test_a_fake_takes_the_places_of_its_original(cut, original, write_mp4, tmp_p
     done = cut(fake, NeverAsked(), [original])
     expected = [row | {"media_id": "sub/fake.mp4"} for row in original.rows]
     assert [row | {"path": ""} for row in done.rows] == [row | {"path": ""} for row in expected]
-    assert done.facts == original.facts | {"boxes": "original"}
+    assert done.facts == original.facts | {"boxes": "original", "original": "sub/real.mp4"}
     assert [row["path"] for row in done.rows] == [row["path"].replace("real", "fake") for row in original.rows]
     assert (stored(tmp_path, done.rows[0]) != stored(tmp_path, original.rows[0])).any()
 

@@ -93,11 +93,11 @@ def cut_medium(
     proves to be it, its boxes are taken instead of a detection. UnreadableError when the medium cannot be decoded.
     """
     medium = open_medium(path, kind, settings.num_frames, settings.limits)
-    dropped = 0
+    original, dropped = None, 0
     if detector is None:
         boxes, frames = "whole", _cut_frames(medium, _whole, settings)
-    elif frames := _cut_like_original(medium, originals, crops, settings):
-        boxes = "original"
+    elif like := _cut_like_original(medium, originals, crops, settings):
+        boxes, (original, frames) = "original", like
     else:
         boxes, frames = "detector", _cut_frames(medium, partial(_detected, detector), settings)
         frames, dropped = _choose(frames, settings)
@@ -110,6 +110,7 @@ def cut_medium(
         "num_frames": medium.num_frames,
         "frames_read": len(frames),
         "boxes": boxes,
+        "original": original,
         "tracks": len({row["track_id"] for row in rows if row["prob"] is not None}),
         "tracks_dropped": dropped,
         "note": medium.note or None,
@@ -183,13 +184,13 @@ def _keep(frame: CutFrame, which: np.ndarray, track_ids: np.ndarray) -> CutFrame
 
 def _cut_like_original(
     medium: Medium, originals: Sequence[Cut], crops: Path, settings: CutSettings
-) -> list[CutFrame] | None:
-    """Frames cut at the places of the first original that has as many frames, of the same size, and looks alike."""
+) -> tuple[str, list[CutFrame]] | None:
+    """The first original that has as many frames, of the same size, and looks alike; and frames cut at its places."""
     for original in originals:
         if original.facts["num_frames"] == medium.num_frames and original.facts["boxes"] == "detector":
             frames = _cut_frames(medium, partial(_as_in, original), settings)
             if _same_footage(frames, original, crops):
-                return frames
+                return original.rows[0]["media_id"], frames
     return None
 
 

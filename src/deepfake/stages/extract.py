@@ -117,15 +117,17 @@ def _extract_pending(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, jou
 
 
 def _still_good(cfg: Config, media: pd.DataFrame, entries: Entries) -> Entries:
-    """Entries of media that have not changed since, but for failures that are worth another try."""
+    """Entries of media that have not changed since, nor their originals, but for failures that are tried again."""
     prints = dict(zip(media.media_id, media.fingerprint, strict=True))
     retried = WORTH_ANOTHER_TRY if cfg.extract.retry == "none" else None
-    return {
+    good = {
         name: entry
         for name, entry in entries.items()
         if prints.get(name) == entry["fingerprint"]
         and not ("error" in entry and (retried is None or entry["error"] in retried))
     }
+    originals = {name: entry.get("facts", {}).get("original") for name, entry in good.items()}
+    return {name: entry for name, entry in good.items() if originals[name] is None or originals[name] in good}
 
 
 def _setup(cfg: Config) -> Setup:
