@@ -3,12 +3,15 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from pipeline import REPOSITORY
 
 from deepfake.errors import UserError
 from deepfake.forge.heads import Camera, build_head, render_head
@@ -194,3 +197,33 @@ def test_processes_that_die_as_they_start_are_an_error_and_no_endless_loop(pictu
     with pytest.raises(UserError, match="num_workers"):
         list(cut_all([picture("a.png"), picture("b.png")], trapped, num_workers=2, timeout_s=60))
     assert (tmp_path / "starts").is_file()
+
+
+CUT_AND_WAIT = """
+import sys, time
+from pathlib import Path
+from test_workers import WHOLE, Job, Setup, cut_all
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    jobs = [Job(f"{number}.png", folder / "a.png", "image") for number in range(2)]
+    for _ in cut_all(jobs, Setup(folder / "crops", None, WHOLE), num_workers=1, timeout_s=60):
+        print("cut", flush=True)
+        time.sleep(60)
+"""
+
+
+def test_processes_end_soon_after_a_parent_that_was_killed(tmp_path):
+    Image.fromarray(np.full((6, 8, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "cut.py").write_text(CUT_AND_WAIT)
+    paths = os.pathsep.join(map(str, [Path(__file__).parent, REPOSITORY / "src", REPOSITORY / "tests"]))
+    command = [sys.executable, str(tmp_path / "cut.py"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}) as parent:
+        assert parent.stdout.readline() == b"cut\n"
+        lists = [path.read_text().split() for path in Path(f"/proc/{parent.pid}/task").glob("*/children")]
+        started = [Path(f"/proc/{number}") for numbers in lists for number in numbers]
+        parent.kill()
+    assert started
+    deadline = time.monotonic() + 20
+    while any(process.exists() for process in started):
+        assert time.monotonic() < deadline, "a process has outlived its parent"
+        time.sleep(0.1)

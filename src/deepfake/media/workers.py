@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
@@ -82,7 +85,7 @@ def _cut_in_pool(
         max_tasks=MEDIA_PER_PROCESS,
         context=multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(setup,),
+        initargs=(setup, os.getpid()),
     ) as pool:
         try:
             while todo or running:
@@ -121,14 +124,22 @@ def _outcome(future: Future, timeout_s: float) -> Cut | Failure:
 _mine: tuple[Setup, FaceDetector | None] | None = None
 
 
-def _start(setup: Setup) -> None:
+def _start(setup: Setup, parent: int) -> None:
     """Make this process ready, on one thread: the processes are what runs side by side."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     cv2.setNumThreads(1)
     global _mine
     _mine = (setup, _load_detector(setup.detector) if setup.detector else None)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent: one that was killed could not say so, and nobody else would."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _load_detector(settings: dict[str, Any]) -> FaceDetector:
