@@ -79,22 +79,24 @@ class ExtractConfig:
     min_face: int = knob(24, "smallest face that is searched, px at detection size", low=12)
     min_prob: float = knob(0.9, "faces of a lower detector probability are dropped", low=0, high=1)
     search_every: int = knob(
-        16, "every so many-th frame of a video is searched in full, faces are followed between", low=1
+        16, "every so many-th sampled frame is searched in full, faces are followed between", low=1
     )
     faces: Literal["all", "largest", "top2"] = knob("all", "people of a video to keep, by the area of their faces")
-    min_track: float = knob(0.1, "people seen in a smaller share of a video's frames are dropped", low=0, high=1)
+    min_track: float = knob(0.1, "people seen in a smaller share of the sampled frames are dropped", low=0, high=1)
     min_track_prob: float = knob(0.95, "people whose surest face has a lower probability are dropped", low=0, high=1)
-    reuse_boxes: bool = knob(False, "cut training fakes where their original's faces are, if its frames are theirs")
+    reuse_boxes: bool = knob(False, "cut training fakes at their original's faces, if number, size and looks agree")
     batch_mpx: float = knob(
         0.0, "megapixels of frames that a process searches at once, 0 = as suits CPU or GPU", low=0, shapes=False
     )
-    max_megapixels: float = knob(100.0, "larger frames are refused, 0 = none is", low=0, shapes=False)
-    max_minutes: float = knob(60.0, "longer videos are refused, 0 = none is", low=0, shapes=False)
+    max_megapixels: float = knob(100.0, "larger frames are refused (0 = none); see retry", low=0, shapes=False)
+    max_minutes: float = knob(60.0, "longer videos are refused (0 = none); see retry", low=0, shapes=False)
     split: Literal["all", "train", "test"] = knob(
         "all", "the media to cut; run_infer.sh cuts the test split alone", shapes=False
     )
     timeout_s: int = knob(120, "a medium that takes longer is given up, s", low=1, shapes=False)
-    retry: Literal["none", "problems"] = knob("none", "problems: try once more what could not be read", shapes=False)
+    retry: Literal["none", "problems"] = knob(
+        "none", "problems: try again what could not be read, after a repair or with other limits", shapes=False
+    )
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,8 @@ def continue_run(run: str, saved: dict[str, Any], arguments: list[str]) -> Confi
     if any(key in OWN_DATA for key, _ in overrides):
         dropped.append("data")
     trained = dict(_flatten(saved))
-    layers = [(key, value, f"run {run}") for key, value in trained.items() if key.split(".")[0] not in dropped]
+    kept = {key: value for key, value in trained.items() if key.split(".")[0] not in dropped and key != "extract.retry"}
+    layers = [(key, value, f"run {run}") for key, value in kept.items()]
     for key, value in overrides:
         before = _get(saved, key)
         if key.split(".")[0] in TRAINED and _shapes(key) and _plain(value) != before:

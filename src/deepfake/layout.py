@@ -22,6 +22,11 @@ def extracted_table(data: Path, dataset: str) -> Path:
     return dataset_folder(data, dataset) / "extracted.csv"
 
 
+def extract_lock(data: Path, dataset: str) -> Path:
+    """Held by the process that extracts the data set."""
+    return dataset_folder(data, dataset) / ".extract.lock"
+
+
 def faces_journal(data: Path, dataset: str) -> Path:
     """Finished media of the extraction, one JSON line each; what faces.parquet is made of."""
     return dataset_folder(data, dataset) / "extract_journal.jsonl"

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from deepfake.media import area
 from deepfake.media.area import SummedArea
 
 TWO_BY_TWO = np.array([[0, 10], [20, 30]], np.uint8)[..., None] + np.array([0, 1, 2], np.uint8)
@@ -94,16 +93,6 @@ def test_crops_of_pictures_of_unlike_sizes_are_torchs(seed):
         for corner, number in zip(corners, picture, strict=True)
     ]
     crops_are_torchs(images, picture, np.concatenate([corners, ends], 1).tolist(), 12)
-
-
-def test_many_crops_are_those_of_one_after_another(monkeypatch):
-    tables = SummedArea([noise(23, 37)], "cpu")
-    start = torch.arange(8)
-    boxes = torch.stack([start, start, start + 9, start + 5], 1)
-    at_once = tables.crops(torch.zeros_like(start), boxes, 6)
-    monkeypatch.setattr(area, "CROPS_AT_ONCE", 3)
-    assert torch.equal(tables.crops(torch.zeros_like(start), boxes, 6), at_once)
-    assert torch.equal(at_once[5:6], tables.crops(start[:1], boxes[5:6], 6))
 
 
 def test_no_boxes_give_no_crops():

@@ -186,7 +186,37 @@ def test_what_pillow_would_hand_to_another_program_is_refused(tmp_path):
 def test_an_image_beyond_the_limit_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (3000, 2000)).save(tmp_path / "a.png")
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:100])
-    with pytest.raises(UnreadableError, match=r"^too_large: 3000 x 2000 px are 6\.0 .* extract\.max_megapixels=5 "):
+    with pytest.raises(UnreadableError, match=r"^too_large: 3000 x 2000 px are 6 .* extract\.max_megapixels=5 "):
+        read(tmp_path / "a.png", limits=Limits(5, 0))
+
+
+def test_no_other_limit_than_ours_refuses_an_image(tmp_path):
+    Image.new("1", (20000, 10000)).save(tmp_path / "a.png")  # more than Pillow takes for an attack
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UnreadableError, match="200 megapixels"):
+            open_medium(tmp_path / "a.png", "image", 1, Limits(199, 0))
+        assert open_medium(tmp_path / "a.png", "image", 1, Limits(0, 0)).num_frames == 1
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
+def test_an_image_without_its_end_is_corrupt(tmp_path, name):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:2000])
+    with pytest.raises(UnreadableError, match=r"^corrupt: "):
+        read(tmp_path / name)
+
+
+def test_what_pillow_would_hand_to_another_program_is_refused(tmp_path):
+    Image.fromarray(QUARTERS).save(tmp_path / "a.png", format="EPS")
+    with pytest.raises(UnreadableError, match=r"^corrupt: EPS"):
+        read(tmp_path / "a.png")
+
+
+def test_an_image_beyond_the_limit_is_refused_before_it_is_decoded(tmp_path):
+    Image.new("1", (3000, 2000)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:100])
+    with pytest.raises(UnreadableError, match=r"^too_large: 3000 x 2000 px are 6 .* extract\.max_megapixels=5 "):
         read(tmp_path / "a.png", limits=Limits(5, 0))
 
 

@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import torch
 
-CROPS_AT_ONCE = 1024  # bounds the memory of `crops`: some 80 MB at 48 px
-
 
 class SummedArea:
     """Summed-area tables (Crow 1984) of uint8 RGB pictures, one after another in one tensor of whole numbers.
@@ -30,6 +28,7 @@ class SummedArea:
 
     def levels(self, height: int, width: int) -> torch.Tensor:
         """All pictures, which must be of one size, resampled: (B, 3, height, width) float32 in 0 to 255."""
+        assert (self.height == self.height[0]).all() and (self.width == self.width[0]).all(), "pictures of one size"
         full_height, full_width = int(self.height[0]), int(self.width[0])
         sums_BHWC = self.sums.view(-1, full_height + 1, full_width + 1, 3)
         top, bottom = _bins(self.height[:1], height)
@@ -45,10 +44,6 @@ class SummedArea:
         picture: (N,) int64, the picture of each. boxes_xyxy: (N, 4) int64 px, within it, right and bottom exclusive,
         not empty.
         """
-        parts = zip(picture.split(CROPS_AT_ONCE), boxes_xyxy.split(CROPS_AT_ONCE), strict=True)
-        return torch.cat([self._crops(which, boxes, size) for which, boxes in parts])
-
-    def _crops(self, picture: torch.Tensor, boxes_xyxy: torch.Tensor, size: int) -> torch.Tensor:
         x0, y0, x1, y1 = boxes_xyxy[:, :, None].unbind(1)
         top, bottom = _bins(y1 - y0, size)
         left, right = _bins(x1 - x0, size)

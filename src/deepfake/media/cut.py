@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {"png": ".png", "webp_lossless": ".webp", "jpeg": ".jpg"}
 SAME_FOOTAGE = 0.9  # likeness of two crops; another face moves it little, another moment or place much
+MOST_ORIGINALS = 3  # that a forgery is compared with; each costs a decoding
 HELD_BYTES = 256_000_000  # of decoded frames at once, in each process; more are worked off in parts
 
 
@@ -136,7 +137,8 @@ def _parts(medium: Medium) -> Iterator[list[Frame]]:
         held += frame.image_HWC.nbytes
         if held > HELD_BYTES:
             yield part
-            part, held = [], 0
+            part.clear()  # or the frames would live on while the next are read
+            held = 0
     if part:
         yield part
 
@@ -186,11 +188,16 @@ def _cut_like_original(
     medium: Medium, originals: Sequence[Cut], crops: Path, settings: CutSettings
 ) -> tuple[str, list[CutFrame]] | None:
     """The first original that has as many frames, of the same size, and looks alike; and frames cut at its places."""
-    for original in originals:
-        if original.facts["num_frames"] == medium.num_frames and original.facts["boxes"] == "detector":
-            frames = _cut_frames(medium, partial(_as_in, original), settings)
-            if _same_footage(frames, original, crops):
-                return original.rows[0]["media_id"], frames
+    likely = [
+        cut for cut in originals if cut.facts["boxes"] == "detector" and cut.facts["num_frames"] == medium.num_frames
+    ]
+    if likely:
+        size = next(iter(medium)).image_HWC.shape[:2]
+        likely = [cut for cut in likely if (cut.facts["height"], cut.facts["width"]) == size]
+    for original in likely[:MOST_ORIGINALS]:
+        frames = _cut_frames(medium, partial(_as_in, original), settings)
+        if _same_footage(frames, original, crops):
+            return original.rows[0]["media_id"], frames
     return None
 
 
@@ -213,7 +220,12 @@ def _same_footage(frames: list[CutFrame], original: Cut, crops: Path) -> bool:
     if not all(path.is_file() for path in theirs):
         return False
     pairs = zip((ours[0], ours[-1]), theirs, strict=True)
-    return all(likeness(_decode(crop), _decode(path.read_bytes())) >= SAME_FOOTAGE for crop, path in pairs)
+    return all(_alike(_decode(crop), cv2.imread(str(path))) for crop, path in pairs)
+
+
+def _alike(crop_HWC: np.ndarray, other_HWC: np.ndarray | None) -> bool:
+    """Whether a crop looks like another one, which is None where its file is damaged."""
+    return other_HWC is not None and likeness(crop_HWC, other_HWC) >= SAME_FOOTAGE
 
 
 def _crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> np.ndarray:
@@ -234,7 +246,8 @@ def _encode(crop_HWC: np.ndarray, settings: CutSettings) -> bytes:
     done, encoded = cv2.imencode(SUFFIXES[settings.format], crop_HWC[..., ::-1], flags[settings.format])
     if not done:
         height, width = crop_HWC.shape[:2]
-        raise UnreadableError("too_large", f"a crop of {width} x {height} px cannot be stored as {settings.format}")
+        came = f"a crop of {width} x {height} px cannot be stored as {settings.format}"
+        raise UnreadableError("too_large", f"{came}: choose another crop.format, or crop.size")
     return encoded.tobytes()
 
 
@@ -255,7 +268,7 @@ def _write(media_id: str, frames: list[CutFrame], crops: Path, settings: CutSett
     folder = crops / media_id
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
-        old.unlink()
+        old.unlink(missing_ok=True)
     rows = []
     for frame in frames:
         for face_idx, (face, encoded) in enumerate(zip(frame.faces, frame.crops, strict=True)):

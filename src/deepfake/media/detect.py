@@ -16,7 +16,7 @@ from deepfake.media.likeness import scenes
 from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
 
 BATCH_MPX = {"cpu": 1.0, "cuda": 32.0}  # megapixels of frames that are searched at once, where nobody says otherwise
-FOLLOW_MPX = 8.0  # at least so many are followed at once, which takes less memory
+FOLLOW_TIMES = {"cpu": 8, "cuda": 1}  # as many are followed at once, which takes less memory
 REACH = 0.5  # how far around a place a followed face is looked for, in its sides
 SAME_FACE = 0.1  # overlap (IoU) of boxes above which they may show one face in two searched frames
 
@@ -57,7 +57,9 @@ class FaceDetector:
         self.min_prob = min_prob
         self.search_every = search_every
         self.cascade = Cascade(device)
-        self.batch_px = int(1e6 * (batch_mpx or BATCH_MPX[torch.device(device).type]))
+        kind = torch.device(device).type
+        self.batch_px = int(1e6 * (batch_mpx or BATCH_MPX[kind]))
+        self.follow_px = self.batch_px * FOLLOW_TIMES[kind]
 
     @torch.inference_mode()
     def detect(self, images_HWC: Sequence[np.ndarray]) -> list[Detections]:
@@ -83,7 +85,7 @@ class FaceDetector:
         places = {number: _places(number, *pair, seen) for number, pair in neighbours.items()}
         found |= {number: NO_FACE for number in neighbours}
         somewhere = [number for number in neighbours if len(places[number])]
-        for batch in _batches(images_HWC, somewhere, max(self.batch_px, int(1e6 * FOLLOW_MPX))):
+        for batch in _batches(images_HWC, somewhere, self.follow_px):
             faces = self._look([images_HWC[number] for number in batch], [places[number] for number in batch])
             found |= zip(batch, faces, strict=True)
         lost = [number for number, pair in neighbours.items() if _lacks(found[number], [found[one] for one in pair])]
@@ -119,7 +121,9 @@ class FaceDetector:
         corners = np.array(windows)[:, :2]
         picture = torch.tensor([number for number, places in enumerate(places_xyxy) for _ in places])
         boxes_xyxy = (torch.cat(places_xyxy) - torch.from_numpy(np.tile(corners, 2))[picture]).float() / fold
-        candidates = Candidates(*(part.to(self.cascade.device) for part in (picture, boxes_xyxy, boxes_xyxy[:, 0])))
+        candidates = Candidates(
+            *(part.to(self.cascade.device) for part in (picture, boxes_xyxy, torch.ones(len(picture))))
+        )
         return self._decide(tables, candidates, fold, corners)
 
     def _decide(

@@ -28,7 +28,7 @@ class Limits:
         """UnreadableError where a frame of width x height px is too large."""
         megapixels = width * height / 1e6
         if self.max_megapixels and megapixels > self.max_megapixels:
-            came = f"{width} x {height} px are {megapixels:.1f} megapixels"
+            came = f"{width} x {height} px are {megapixels:.3g} megapixels"
             raise UnreadableError("too_large", f"{came}; extract.max_megapixels={self.max_megapixels:g} are allowed")
 
     def check_duration(self, duration_s: float) -> None:

@@ -18,6 +18,7 @@ from deepfake.media.area import SummedArea
 
 WINDOW_PX = 12  # that the first network sees
 PYRAMID_FACTOR = 0.709  # of a level to the one before
+AT_ONCE = 512  # candidates that go through a network together: bounds memory where a picture is full of them
 THRESHOLDS = (0.6, 0.7, 0.7)  # of the three networks' probabilities
 
 
@@ -70,10 +71,10 @@ class Cascade:
 
     def refine(self, tables: SummedArea, candidates: Candidates) -> Candidates:
         """Second network: fewer and better squares."""
-        candidates, crops = self._cut(tables, candidates, 24)
+        candidates, outputs = self._judge(self.rnet, tables, candidates, 24)
         if not len(candidates):
             return candidates
-        shifts, probs = self.rnet(crops)
+        shifts, probs = outputs
         scores = probs[:, 1].float()
         passed = scores > THRESHOLDS[1]
         found = Candidates(candidates.picture[passed], candidates.boxes_xyxy[passed], scores[passed])
@@ -83,10 +84,10 @@ class Cascade:
 
     def decide(self, tables: SummedArea, candidates: Candidates) -> tuple[Candidates, torch.Tensor]:
         """Third network: faces, most certain first, and their landmarks (N, 5, 2)."""
-        candidates, crops = self._cut(tables, candidates, 48)
+        candidates, outputs = self._judge(self.onet, tables, candidates, 48)
         if not len(candidates):
             return candidates, candidates.boxes_xyxy.new_empty((0, 5, 2))
-        shifts, points, probs = self.onet(crops)
+        shifts, points, probs = outputs
         scores = probs[:, 1].float()
         passed = (scores > THRESHOLDS[2]).nonzero()[:, 0]
         passed = passed[scores[passed].argsort(descending=True, stable=True)]
@@ -98,15 +99,18 @@ class Cascade:
         kept = _not_within_better(found)
         return found[kept], points_xy[kept]
 
-    def _cut(self, tables: SummedArea, candidates: Candidates, size: int) -> tuple[Candidates, torch.Tensor]:
-        """What of the candidates lies within its picture, resampled for a network; those outside are left out."""
+    def _judge(
+        self, net: torch.nn.Module, tables: SummedArea, candidates: Candidates, size: int
+    ) -> tuple[Candidates, list[torch.Tensor]]:
+        """A network's outputs for what of the candidates lies within its picture; those outside are left out."""
         corners = candidates.boxes_xyxy.trunc().long()
         sides = torch.stack([tables.width, tables.height], 1)[candidates.picture]
         boxes_xyxy = torch.cat([corners[:, :2].clamp(min=1) - 1, corners[:, 2:].minimum(sides)], 1)
         inside = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(1)
-        candidates = candidates[inside]
-        crops = tables.crops(candidates.picture, boxes_xyxy[inside], size) if len(candidates) else None
-        return candidates, None if crops is None else self._input(crops)
+        candidates, boxes_xyxy = candidates[inside], boxes_xyxy[inside]
+        parts = zip(candidates.picture.split(AT_ONCE), boxes_xyxy.split(AT_ONCE), strict=True)
+        outputs = [net(self._input(tables.crops(picture, boxes, size))) for picture, boxes in parts if len(picture)]
+        return candidates, [torch.cat(columns) for columns in zip(*outputs, strict=True)]
 
     def _input(self, pixels_NCHW: torch.Tensor) -> torch.Tensor:
         """0 to 255 → about -1 to 1."""
@@ -175,18 +179,29 @@ def squares(boxes_xyxy: torch.Tensor) -> torch.Tensor:
 
 
 def _not_within_better(faces: Candidates) -> torch.Tensor:
-    """Greedy suppression, (N,) bool: a face goes when a better one that stays shares .7 of the smaller one's area.
+    """(N,) bool: a face goes when a better one of its picture that stays shares .7 of the smaller one's area.
 
-    faces: most certain first. Instead of a loop over boxes, the rule is applied to all until nothing changes: its only
-    fixed point is the greedy answer.
+    faces: most certain first.
     """
-    x0, y0, x1, y1 = faces.boxes_xyxy.unbind(1)
+    kept = torch.ones_like(faces.picture, dtype=torch.bool)
+    for number in faces.picture.unique():  # pictures apart, as memory goes with the square of their faces
+        mine = faces.picture == number
+        kept[mine] = _suppressed(faces.boxes_xyxy[mine])
+    return kept
+
+
+def _suppressed(boxes_xyxy: torch.Tensor) -> torch.Tensor:
+    """Greedy suppression of boxes (K, 4), best first: which stay, (K,) bool.
+
+    Instead of a loop over boxes, the rule is applied to all until nothing changes: its only fixed point is the greedy
+    answer.
+    """
+    x0, y0, x1, y1 = boxes_xyxy.unbind(1)
     area = (x1 - x0 + 1) * (y1 - y0 + 1)
     wide = torch.minimum(x1[:, None], x1) - torch.maximum(x0[:, None], x0) + 1
     high = torch.minimum(y1[:, None], y1) - torch.maximum(y0[:, None], y0) + 1
     shared = wide.clamp(min=0) * high.clamp(min=0) / torch.minimum(area[:, None], area)
-    beats = (shared > 0.7) & (faces.picture[:, None] == faces.picture)
-    beats = beats.triu(1)  # only the better beats the worse
+    beats = (shared > 0.7).triu(1)  # only the better beats the worse
     kept, before = torch.ones_like(area, dtype=torch.bool), None
     while before is None or (kept != before).any():
         kept, before = ~(beats & kept[:, None]).any(0), kept

@@ -21,7 +21,6 @@ _FAULTS = (
     AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
     OSError,
     RuntimeError,
     SyntaxError,
@@ -88,15 +87,16 @@ class Still(Medium):
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Pillow's errors as UnreadableError, its warnings not at all."""
+    """Pillow's errors as UnreadableError, its warnings not at all; of too many pixels we speak ourselves."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except Image.DecompressionBombError as error:
-        raise UnreadableError("too_large", str(error)) from error
     except _FAULTS as error:
         raise UnreadableError("corrupt", str(error) or type(error).__name__) from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _upright(image: Image.Image) -> Image.Image:

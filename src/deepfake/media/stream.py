@@ -15,9 +15,9 @@ from deepfake.media.medium import Limits, UnreadableError
 if TYPE_CHECKING:
     from deepfake.media.packets import Run
 
-# What PyAV raises on damaged files: mostly its own, but text that is not UTF-8, numbers that do not fit and sizes
-# that no memory holds come as Python's.
-FAULTS = (av.FFmpegError, ArithmeticError, LookupError, MemoryError, OSError, RuntimeError, ValueError)
+# What PyAV raises on damaged files: mostly its own, but text that is not UTF-8 and numbers that do not fit come as
+# Python's. Not MemoryError: that is the machine's lack, not the file's.
+FAULTS = (av.FFmpegError, ArithmeticError, LookupError, OSError, RuntimeError, ValueError)
 _NO_FOOTAGE = {"concat", "dash", "hls", "image2", "imf", "sdp"}  # beside single pictures: text that names other files
 _NO_MOVING_PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.dependent  # covers, tiles of a photo
 _SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"}  # asked for a dts, these go there or before it

@@ -19,7 +19,8 @@ _COLOUR_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}  # FFmpeg's numbers of those it conv
 def open_medium(path: Path, kind: str, num_frames: int, limits: Limits) -> Medium:
     """`num_frames` evenly spread frames of a video or an animation, or the one frame of an image, ready to be decoded.
 
-    kind: video or image, what the file claims to be; the other is tried where it is not. UnreadableError.
+    kind: video or image, what the file claims to be; the other is tried where it is not. UnreadableError; MemoryError,
+    here or later, where the machine has too little for a frame.
     """
     try:
         if not path.is_file():

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from deepfake.media.detect import FaceDetector
 
+LACK_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "ALLOC_FAILED", "Insufficient memory")
 MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks stays small
 
 
@@ -63,6 +65,9 @@ def cut_all(
     media a process are under way, so that memory does not grow with their number. OSError when crops cannot be written,
     UserError when processes die before they read anything.
     """
+    for package in ("torch", "torchvision", "facenet_pytorch") if setup.detector else ():
+        if find_spec(package) is None:  # else each process would say so, and nobody what to do
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     todo = {job.media_id: job for job in jobs}
     while todo:
         left = len(todo)
@@ -92,7 +97,10 @@ def _cut_in_pool(
                 while todo and len(running) < 2 * num_workers:
                     job = todo.popleft()
                     running[_schedule(pool, job, timeout_s)] = job
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                done = wait(running, timeout=timeout_s + 60, return_when=FIRST_COMPLETED).done
+                if not done:  # a process was killed while it held a lock of pebble's
+                    raise BrokenProcessPool("no medium has come to an end in the time that one may take")
+                for future in done:
                     yield running.pop(future), _outcome(future, timeout_s)
         except BrokenProcessPool:
             pool.stop()
@@ -117,7 +125,8 @@ def _outcome(future: Future, timeout_s: float) -> Cut | Failure:
     except TimeoutError:
         return Failure("timeout", f"took longer than extract.timeout_s={timeout_s}")
     except ProcessExpired as error:
-        return Failure("crashed", f"the process that read it died with exit code {error.exitcode}")
+        why = " (killed, as happens where memory is short)" if error.exitcode == -signal.SIGKILL else ""
+        return Failure("crashed", f"the process that read it died with exit code {error.exitcode}{why}")
 
 
 # What a process keeps between media; set once by _start in that process, never in the parent.
@@ -168,8 +177,7 @@ def _cut_one(job: Job) -> Cut | Failure:
     except UnreadableError as error:
         return Failure(error.error, error.detail)
     except (MemoryError, RuntimeError, cv2.error) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):  # torch's and OpenCV's way to say it
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in LACK_OF_MEMORY):
+            error.add_note(f"while {job.path} was cut")
             raise
-        return Failure(
-            "out_of_memory", "there is not enough memory for its frames: free some, or set num_workers lower"
-        )
+        return Failure("out_of_memory", "too little memory for its frames: set num_workers or extract.batch_mpx lower")

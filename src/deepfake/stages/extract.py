@@ -24,6 +24,7 @@ from deepfake.tables import (
     differences,
     digest,
     is_current,
+    provenance_path,
     read_provenance,
     sha256,
 )
@@ -31,9 +32,10 @@ from deepfake.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from deepfake.media.cut import Cut
     from deepfake.media.workers import Job, Setup
 
-WORTH_ANOTHER_TRY = ("timeout", "crashed", "missing", "out_of_memory")  # may be the machine's fault, not the medium's
+RETRIED = ("timeout", "crashed", "missing", "out_of_memory")  # whenever extraction runs: may be the machine's fault
 
 Entries = dict[str, dict[str, Any]]  # media_id → {media_id, fingerprint, and rows and facts, or error and detail}
 
@@ -50,35 +52,34 @@ def run(cfg: Config) -> None:
     inputs = {"media": sha256(media_path)}
     provenance = Provenance("extract", crop_settings(cfg), inputs | {"split": cfg.extract.split})
     whole = Provenance("extract", crop_settings(cfg), inputs | {"split": "all"})
-    if _is_complete(cfg) and (is_current(faces_path, provenance) or is_current(faces_path, whole)):
+    if _is_complete(cfg, wanted) and (is_current(faces_path, provenance) or is_current(faces_path, whole)):
         say("extract", f"up to date: {faces_path}")
         return
-    with _alone(faces_path.parent):
+    with _alone(layout.extract_lock(cfg.paths.data, cfg.dataset)):
         _remove_other_settings(cfg, faces_path, provenance)
         journal = Journal(layout.faces_journal(cfg.paths.data, cfg.dataset), digest(provenance.config))
         _extract_pending(cfg, media, wanted, journal)
-        _finish(wanted, journal, faces_path, provenance)
+        _finish(cfg, wanted, journal, faces_path, provenance)
 
 
-def _is_complete(cfg: Config) -> bool:
-    """Whether the tables beside the crops' are there, and no problem is to be tried again."""
-    folder = layout.dataset_folder(cfg.paths.data, cfg.dataset)
-    problems = layout.problems_table(folder, "extract")
+def _is_complete(cfg: Config, wanted: pd.DataFrame) -> bool:
+    """Whether extracted.csv and extract_problems.csv are there, and no problem is to be tried again."""
+    problems = layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract")
     if not (problems.is_file() and layout.extracted_table(cfg.paths.data, cfg.dataset).is_file()):
         return False
-    return cfg.extract.retry == "none" or not len(PROBLEMS.read(problems))
+    return cfg.extract.retry == "none" or not PROBLEMS.read(problems).media_id.isin(wanted.media_id).any()
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(lock: Path) -> Iterator[None]:
     """Hold the data set's lock; UserError when another process extracts it. A killed process holds none."""
     import fcntl
 
-    with open(folder / ".extract.lock", "w") as handle:
+    with open(lock, "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"another process is extracting into {folder}: wait for it, or stop it") from error
+            raise UserError(f"another process is extracting into {lock.parent}: wait for it, or stop it") from error
         yield
 
 
@@ -87,47 +88,83 @@ def _remove_other_settings(cfg: Config, faces_path: Path, provenance: Provenance
     if old is None or old.config == provenance.config:
         return
     say("extract", f"cutting {cfg.dataset} anew: {', '.join(differences(old.config, provenance.config))}")
+    # The journal first: one that outlived its crops would say that they are there.
+    layout.faces_journal(cfg.paths.data, cfg.dataset).unlink(missing_ok=True)
     faces_path.unlink()
-    shutil.rmtree(layout.crops_folder(cfg.paths.data, cfg.dataset), ignore_errors=True)
+    crops = layout.crops_folder(cfg.paths.data, cfg.dataset)
+    if crops.exists():
+        shutil.rmtree(crops)
 
 
 def _extract_pending(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, journal: Journal) -> None:
     """Cut what is wanted and not yet in the journal; what the journal holds of other, unchanged media stays."""
-    from deepfake.media.workers import Cut, cut_all
+    from deepfake.media.workers import cut_all
 
-    entries = _still_good(cfg, media, journal.read())
-    pending = wanted[~wanted.media_id.isin(entries)]
-    done = len(wanted) - len(pending)
+    entries = _still_good(cfg, media, wanted, journal.read())
+    done = int(wanted.media_id.isin(entries).sum())
     if done:
         say("extract", f"going on: {share(done, len(wanted))} media are done")
     elif journal.is_of_other_settings():
         say("extract", "starting anew: what was cut before had other settings")
-    setup, workers = _setup(cfg), worker_count(cfg.num_workers)
-    prints = dict(zip(media.media_id, media.fingerprint, strict=True))
+    fakes, workers = _train_fakes(cfg, wanted), worker_count(cfg.num_workers)
     with journal.open(entries) as handle, progress(len(wanted), "extract", "media", done=done) as bar:
-        for group in _in_turn(cfg, pending):
-            jobs = _jobs(cfg, media, group, entries)
-            for job, outcome in cut_all(jobs, setup, num_workers=workers, timeout_s=cfg.extract.timeout_s):
-                entry = {"media_id": job.media_id, "fingerprint": prints[job.media_id]} | vars(outcome)
-                if isinstance(outcome, Cut) and cfg.extract.reuse_boxes:
+        for group in (wanted[~fakes], wanted[fakes]):
+            jobs, known = _jobs(cfg, media, group, entries)
+            bar.total += len(jobs) - int((~group.media_id.isin(entries)).sum())  # those that are cut anew
+            for job, outcome in cut_all(jobs, _setup(cfg), num_workers=workers, timeout_s=cfg.extract.timeout_s):
+                entry = known[job.media_id] | vars(outcome)
+                if cfg.extract.reuse_boxes:
                     entries[job.media_id] = entry
                 handle.write(json.dumps(entry) + "\n")
                 handle.flush()
                 bar.update()
 
 
-def _still_good(cfg: Config, media: pd.DataFrame, entries: Entries) -> Entries:
-    """Entries of media that have not changed since, nor their originals, but for failures that are tried again."""
+def _still_good(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, entries: Entries) -> Entries:
+    """Entries of media that have not changed since, but for wanted ones that failed and are to be tried again."""
     prints = dict(zip(media.media_id, media.fingerprint, strict=True))
-    retried = WORTH_ANOTHER_TRY if cfg.extract.retry == "none" else None
-    good = {
+    ours = set(wanted.media_id)
+    return {
         name: entry
         for name, entry in entries.items()
         if prints.get(name) == entry["fingerprint"]
-        and not ("error" in entry and (retried is None or entry["error"] in retried))
+        and not (name in ours and "error" in entry and (cfg.extract.retry == "problems" or entry["error"] in RETRIED))
     }
-    originals = {name: entry.get("facts", {}).get("original") for name, entry in good.items()}
-    return {name: entry for name, entry in good.items() if originals[name] is None or originals[name] in good}
+
+
+def _train_fakes(cfg: Config, wanted: pd.DataFrame) -> pd.Series:
+    """Which media are cut after the others, at the places of their originals' faces; bool, one a row."""
+    is_fake = (wanted.label == 1).fillna(False).astype(bool)
+    return is_fake & (wanted.split == "train") & cfg.extract.reuse_boxes
+
+
+def _jobs(cfg: Config, media: pd.DataFrame, group: pd.DataFrame, entries: Entries) -> tuple[list[Job], Entries]:
+    """What of a group is not in the entries, or was cut when other originals were there; and how its entries begin."""
+    from deepfake.media.workers import Job
+
+    offers = _offers(media, group, entries) if _train_fakes(cfg, group).any() else {}
+    root, jobs, known = raw_root(cfg), [], {}
+    for row in group.itertuples():
+        offer = offers.get(row.source_id, [])
+        begin = {"media_id": row.media_id, "fingerprint": row.fingerprint, "offered": [name for name, _ in offer]}
+        if row.media_id not in entries or entries[row.media_id]["offered"] != begin["offered"]:
+            jobs.append(Job(row.media_id, root / row.path, row.kind, tuple(cut for _, cut in offer)))
+            known[row.media_id] = begin
+    return jobs, known
+
+
+def _offers(media: pd.DataFrame, group: pd.DataFrame, entries: Entries) -> dict[str, list[tuple[str, Cut]]]:
+    """source_id → what its reals gave, each with its name and fingerprint."""
+    from deepfake.media.cut import Cut
+
+    offers: dict[str, list[tuple[str, Cut]]] = {}
+    is_real = (media.label == 0).fillna(False).astype(bool)
+    for real in media[is_real & media.source_id.isin(group.source_id)].itertuples():
+        entry = entries.get(real.media_id, {})
+        if "rows" in entry:
+            offer = (f"{real.media_id}:{real.fingerprint}", Cut(entry["rows"], entry["facts"]))
+            offers.setdefault(real.source_id, []).append(offer)
+    return offers
 
 
 def _setup(cfg: Config) -> Setup:
@@ -155,32 +192,7 @@ def _setup(cfg: Config) -> Setup:
     return Setup(crops, detector if crop.mode == "faces" else None, settings)
 
 
-def _in_turn(cfg: Config, pending: pd.DataFrame) -> list[pd.DataFrame]:
-    """All at once; where boxes are reused, training fakes after the rest, among which their originals are."""
-    if not cfg.extract.reuse_boxes:
-        return [pending]
-    fakes = (pending.label == 1).fillna(False) & (pending.split == "train")
-    return [pending[~fakes], pending[fakes]]
-
-
-def _jobs(cfg: Config, media: pd.DataFrame, group: pd.DataFrame, entries: Entries) -> list[Job]:
-    """What is to be done for a group of media; fakes with what their originals, if they are cut, gave."""
-    from deepfake.media.workers import Cut, Job
-
-    originals: dict[str, list[Cut]] = {}
-    if cfg.extract.reuse_boxes and (group.label == 1).all():
-        for real in media[(media.label == 0).fillna(False)].itertuples():
-            entry = entries.get(real.media_id, {})
-            if "rows" in entry:
-                originals.setdefault(real.source_id, []).append(Cut(entry["rows"], entry["facts"]))
-    root = raw_root(cfg)
-    return [
-        Job(row.media_id, root / row.path, row.kind, tuple(originals.get(row.source_id, ())))
-        for row in group.itertuples()
-    ]
-
-
-def _finish(wanted: pd.DataFrame, journal: Journal, faces_path: Path, provenance: Provenance) -> None:
+def _finish(cfg: Config, wanted: pd.DataFrame, journal: Journal, faces_path: Path, provenance: Provenance) -> None:
     """Journal → faces, extracted and problems; every medium that was wanted is in one of the last two."""
     import pandas as pd
 
@@ -193,16 +205,20 @@ def _finish(wanted: pd.DataFrame, journal: Journal, faces_path: Path, provenance
     problem_table = pd.DataFrame(problems, columns=list(PROBLEMS.columns)).sort_values("media_id")
     seen = pd.concat([extracted.media_id, problem_table.media_id])
     assert not seen.duplicated().any() and wanted.media_id.isin(seen).all(), "in == out + problems"
+    provenance_path(faces_path).unlink(missing_ok=True)  # until the three tables agree again, none is current
     PROBLEMS.write(problem_table, layout.problems_table(faces_path.parent, "extract"))
-    EXTRACTED.write(extracted, faces_path.with_name("extracted.csv"))
+    EXTRACTED.write(extracted, layout.extracted_table(cfg.paths.data, cfg.dataset))
     FACES.write(faces, faces_path, provenance)
-    _report(*(table[table.media_id.isin(wanted.media_id)] for table in (faces, extracted, problem_table)), faces_path)
+    tables = (table[table.media_id.isin(wanted.media_id)] for table in (faces, extracted, problem_table))
+    _report(cfg, *tables, faces_path)
 
 
-def _report(faces: pd.DataFrame, extracted: pd.DataFrame, problems: pd.DataFrame, faces_path: Path) -> None:
+def _report(
+    cfg: Config, faces: pd.DataFrame, extracted: pd.DataFrame, problems: pd.DataFrame, faces_path: Path
+) -> None:
     total = len(extracted) + len(problems)
     decoded = f"{share(len(extracted), total)} media decoded"
-    if (extracted.boxes == "whole").all():
+    if cfg.crop.mode == "whole":
         say("extract", f"{decoded}, {len(faces)} whole frames → {faces_path}")
     else:
         with_face = int((extracted.boxes != "centre").sum())
@@ -213,7 +229,7 @@ def _report(faces: pd.DataFrame, extracted: pd.DataFrame, problems: pd.DataFrame
         say("extract", f"{dropped} tracks of faces were dropped as false finds (extract.min_track, min_track_prob)")
     noted = extracted[extracted.note.notna()]
     if len(noted):
-        path = faces_path.with_name("extracted.csv")
+        path = layout.extracted_table(cfg.paths.data, cfg.dataset)
         say(
             "extract",
             f"{share(len(noted), total)} media are damaged and used in part: {listed(noted.media_id)}; {path}",
