@@ -2,10 +2,10 @@
 
     python benchmarks/extract.py --media FOLDER_OR_FILE …
 
-Without --media, on clips of the demo set. Writes benchmarks/results/extract-<hardware>.md and .json.
+Without --media, on clips of the demo set. Writes benchmarks/results/extract-<hardware>.md.
 
-Each arm has processes of its own, which are warmed up on a first file that does not count; the arms take turns, and
-medians of the rounds count. (a) is decord, 16 evenly spread frames, no more. (b) is decord, frames reduced to the
+Each arm has processes of its own, which work on two files each before the clock starts; the arms take turns, and medians
+of the rounds count. (a) is decord, 16 evenly spread frames, no more. (b) is decord, frames reduced to the
 detection size, facenet-pytorch's MTCNN(keep_all=True).detect on all of a video's frames at once, and the same crops in
 the same format. (c) is deepfake.media.workers, as the extract stage uses it.
 """
@@ -150,7 +150,7 @@ def run_pool(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
 
 
 def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Faces]]:
-    from deepfake.media.cut import CutSettings
+    from deepfake.media.cut import Cut, CutSettings
     from deepfake.media.medium import Limits
     from deepfake.media.workers import Job, Setup, cut_all
 
@@ -171,23 +171,20 @@ def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
     jobs = [Job(f"{number}_{Path(file).name}", Path(file), "video") for number, file in enumerate(files)]
     setup = Setup(Path(crops), detector, settings)
     for job, cut in cut_all(jobs, setup, num_workers=arm.processes, timeout_s=600):
+        assert isinstance(cut, Cut), f"{job.path}: {cut}"
         rows = [row for row in cut.rows if row["found"]]
         boxes = [[row[side] for side in ("x0", "y0", "x1", "y1")] for row in rows]
         yield str(job.path), [(row["frame_idx"], box, row["prob"]) for row, box in zip(rows, boxes, strict=True)]
 
 
 def run_arm(arm: Arm, files: list[str]) -> dict:
-    """Seconds a video, faces by file, MB of the largest process.
-
-    The clock starts when as many warm-up files are done as there are processes. Ours has others still under way then,
-    which count against it.
-    """
+    """Seconds a video, faces by file, MB of the largest process. The clock starts when all warm-up files are done."""
     warm_ups = [files[0]] * (2 * arm.processes)
     run, faces, began = run_ours if arm.work == "ours" else run_pool, {}, 0.0
     with tempfile.TemporaryDirectory() as crops:
         for number, (file, found) in enumerate(run(arm, warm_ups + files, crops), 1):
             faces[file] = found
-            if number == arm.processes:
+            if number == len(warm_ups):
                 began = time.perf_counter()
         seconds = time.perf_counter() - began
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
