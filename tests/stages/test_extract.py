@@ -498,16 +498,14 @@ def test_a_fake_whose_original_is_no_help_is_searched(demo_root: Path, tmp_path:
     tables = Tables(tmp_path / "data/four")
     assert tables.problems.to_dict() == {originals[damaged]: "corrupt"}
     fakes = clips[clips.method == "upsampled"].set_index("source_id").path
-    assert dict(zip(fakes.index, tables.extracted.boxes[fakes])) == {
-        damaged: "detector",
-        shorter: "detector",
-        mirrored: "detector",
-        whole: "original",
-    }
+    boxes = dict(zip(fakes.index, tables.extracted.boxes[fakes]))
+    assert boxes == {damaged: "detector", shorter: "detector", mirrored: "detector", whole: "original"}
 
+    shutil.copy(demo_root / originals[damaged], root / originals[damaged])
     refilm(root / originals[whole], mirror)
-    assert "going on: 6 of 8" in run(tmp_path, "index", "extract", "data.root=four", *REUSING)
-    assert tables.extracted.boxes[fakes[whole]] == "detector"
+    run(tmp_path, "index", "extract", "data.root=four", *REUSING)
+    boxes = dict(zip(fakes.index, tables.extracted.boxes[fakes]))
+    assert boxes == {damaged: "original", shorter: "detector", mirrored: "detector", whole: "detector"}
 
 
 def mirror(frames: list[np.ndarray]) -> list[np.ndarray]:
