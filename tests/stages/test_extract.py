@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from pipeline import Done, environment
 
 from deepfake.tables import BOX, LANDMARK_COLUMNS
 
-NUM_KILLS = int(os.environ.get("DEEPFAKE_TEST_KILLS", "5"))
+NUM_KILLS = int(os.environ.get("DEEPFAKE_TEST_KILLS", "4"))
 QUICK = ("crop.size=64", "extract.num_frames=2", "extract.detect_size=240", "num_workers=2")
 REUSING = (*QUICK, "extract.reuse_boxes=true")
 WHOLE = ("crop.mode=whole", "crop.size=64", "data.layout=unlabelled", "num_workers=1")
@@ -115,6 +116,8 @@ def start(folder: Path, *arguments: object, with_faults: bool = False, **variabl
         process = subprocess.Popen(
             [sys.executable, "-m", "deepfake", *map(str, arguments)],
             cwd=folder, env=settings, stdout=handle, stderr=handle, start_new_session=True,
+            # A background job of a shell is deaf to Ctrl-C, and so would be what it starts.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
     return Command(process, screen)
 
@@ -494,7 +497,7 @@ def test_a_fake_whose_original_is_no_help_is_searched(demo_root: Path, tmp_path:
     refilm(root / originals[shorter], lambda frames: frames[:-1])
     refilm(root / originals[mirrored], mirror)
 
-    run(tmp_path, "index", "extract", "data.root=four", *REUSING)
+    run(tmp_path, "index", "extract", "data.root=four", *REUSING, "num_workers=1")
     tables = Tables(tmp_path / "data/four")
     assert tables.problems.to_dict() == {originals[damaged]: "corrupt"}
     fakes = clips[clips.method == "upsampled"].set_index("source_id").path
@@ -503,7 +506,7 @@ def test_a_fake_whose_original_is_no_help_is_searched(demo_root: Path, tmp_path:
 
     shutil.copy(demo_root / originals[damaged], root / originals[damaged])
     refilm(root / originals[whole], mirror)
-    run(tmp_path, "index", "extract", "data.root=four", *REUSING)
+    run(tmp_path, "index", "extract", "data.root=four", *REUSING, "num_workers=1")
     boxes = dict(zip(fakes.index, tables.extracted.boxes[fakes]))
     assert boxes == {damaged: "original", shorter: "detector", mirrored: "detector", whole: "detector"}
 

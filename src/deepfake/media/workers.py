@@ -11,8 +11,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,9 +114,21 @@ def _cut_in_pool(
 def _schedule(pool: ProcessPool, job: Job, timeout_s: float) -> Future:
     """BrokenProcessPool when pebble has given the pool up, which it says by a RuntimeError here."""
     try:
-        return pool.schedule(_cut_one, args=(job,), timeout=timeout_s)
+        with _uninterrupted():
+            return pool.schedule(_cut_one, args=(job,), timeout=timeout_s)
     except RuntimeError as error:
         raise BrokenProcessPool(str(error)) from error
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Threads and processes that begin in here, and theirs, never see Ctrl-C: it is this thread's to answer."""
+    resource_tracker.ensure_running()  # as it starts, it would let it through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _outcome(future: Future, timeout_s: float) -> Cut | Failure:
@@ -137,7 +151,6 @@ def _start(setup: Setup, parent: int) -> None:
     """Make this process ready, on one thread: the processes are what runs side by side."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     cv2.setNumThreads(1)
     global _mine
