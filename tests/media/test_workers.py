@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from deepfake.media import workers
 from deepfake.media.cut import Cut, CutSettings
 from deepfake.media.medium import Limits
 from deepfake.media.workers import Failure, Job, Setup, cut_all
+from deepfake.tables import fingerprint
 
 WHOLE = CutSettings(
     num_frames=4,
@@ -197,6 +199,16 @@ def test_processes_that_die_as_they_start_are_an_error_and_no_endless_loop(pictu
     with pytest.raises(UserError, match="num_workers"):
         list(cut_all([picture("a.png"), picture("b.png")], trapped, num_workers=2, timeout_s=60))
     assert (tmp_path / "starts").is_file()
+
+
+def test_a_file_that_is_another_than_the_indexed_one_is_not_cut(picture, setup):
+    same, other = picture("same.png"), picture("other.png")
+    known = fingerprint(same.path)
+    Image.new("RGB", (9, 9)).save(other.path)
+    jobs = [replace(same, fingerprint=known), replace(other, fingerprint=known)]
+    outcomes = {job.media_id: outcome for job, outcome in cut_all(jobs, setup, num_workers=1, timeout_s=60)}
+    assert isinstance(outcomes["same.png"], Cut)
+    assert outcomes["other.png"].error == "changed"
 
 
 CUT_AND_WAIT = """

@@ -117,7 +117,7 @@ def start(folder: Path, *arguments: object, with_faults: bool = False, **variabl
             [sys.executable, "-m", "deepfake", *map(str, arguments)],
             cwd=folder, env=settings, stdout=handle, stderr=handle, start_new_session=True,
             # A background job of a shell is deaf to Ctrl-C, and so would be what it starts.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )  # fmt: skip
     return Command(process, screen)
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake.errors import UserError
 from deepfake.media.cut import Cut, CutSettings, cut_medium
 from deepfake.media.medium import UnreadableError
+from deepfake.tables import fingerprint
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -33,12 +34,13 @@ MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks st
 
 @dataclass(frozen=True)
 class Job:
-    """A medium to be cut; `originals` as in cut_medium."""
+    """A medium to be cut; `originals` as in cut_medium; `fingerprint` as tables.fingerprint gave it, "" = unchecked."""
 
     media_id: str
     path: Path
     kind: str
     originals: tuple[Cut, ...] = ()
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,13 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+def _has_changed(job: Job) -> bool:
+    try:
+        return bool(job.fingerprint) and fingerprint(job.path) != job.fingerprint
+    except OSError:  # what cannot be read is told by who reads it
+        return False
+
+
 def _load_detector(settings: dict[str, Any]) -> FaceDetector:
     import torch
 
@@ -177,6 +186,8 @@ def _cut_one(job: Job) -> Cut | Failure:
     import cv2
 
     setup, detector = _mine
+    if _has_changed(job):
+        return Failure("changed", "the file is another than the one that was indexed: run index again")
     try:
         return cut_medium(
             job.media_id,

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from deepfake.media.cut import Cut
     from deepfake.media.workers import Job, Setup
 
-RETRIED = ("timeout", "crashed", "missing", "out_of_memory")  # whenever extraction runs: may be the machine's fault
+RETRIED = (
+    "timeout",
+    "crashed",
+    "missing",
+    "changed",
+    "out_of_memory",
+)  # whenever extraction runs: may be the machine's fault
 
 Entries = dict[str, dict[str, Any]]  # media_id → {media_id, fingerprint, and rows and facts, or error and detail}
 
@@ -53,13 +59,20 @@ def run(cfg: Config) -> None:
     provenance = Provenance("extract", crop_settings(cfg), inputs | {"split": cfg.extract.split})
     whole = Provenance("extract", crop_settings(cfg), inputs | {"split": "all"})
     if _is_complete(cfg, wanted) and (is_current(faces_path, provenance) or is_current(faces_path, whole)):
-        say("extract", f"up to date: {faces_path}")
+        say("extract", f"up to date: {faces_path}{_failures(cfg, wanted)}")
         return
     with _alone(layout.extract_lock(cfg.paths.data, cfg.dataset)):
         _remove_other_settings(cfg, faces_path, provenance)
         journal = Journal(layout.faces_journal(cfg.paths.data, cfg.dataset), digest(provenance.config))
         _extract_pending(cfg, media, wanted, journal)
         _finish(cfg, wanted, journal, faces_path, provenance)
+
+
+def _failures(cfg: Config, wanted: pd.DataFrame) -> str:
+    """How many of the wanted media could not be read and what to do, in words; "" for none."""
+    problems = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract"))
+    count = int(problems.media_id.isin(wanted.media_id).sum())
+    return f" ({count} media could not be read; extract.retry=problems tries them again)" if count else ""
 
 
 def _is_complete(cfg: Config, wanted: pd.DataFrame) -> bool:
@@ -148,7 +161,7 @@ def _jobs(cfg: Config, media: pd.DataFrame, group: pd.DataFrame, entries: Entrie
         offer = offers.get(row.source_id, [])
         begin = {"media_id": row.media_id, "fingerprint": row.fingerprint, "offered": [name for name, _ in offer]}
         if row.media_id not in entries or entries[row.media_id]["offered"] != begin["offered"]:
-            jobs.append(Job(row.media_id, root / row.path, row.kind, tuple(cut for _, cut in offer)))
+            jobs.append(Job(row.media_id, root / row.path, row.kind, tuple(cut for _, cut in offer), row.fingerprint))
             known[row.media_id] = begin
     return jobs, known
 
