@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from deepfake.media.detect import FaceDetector
 
 LACK_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "ALLOC_FAILED", "Insufficient memory")
+START_S = 60  # that a process may take until it reads its first medium
 MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks stays small
 
 
@@ -101,7 +102,7 @@ def _cut_in_pool(
                 while todo and len(running) < 2 * num_workers:
                     job = todo.popleft()
                     running[_schedule(pool, job, timeout_s)] = job
-                done = wait(running, timeout=timeout_s + 60, return_when=FIRST_COMPLETED).done
+                done = wait(running, timeout=timeout_s + START_S, return_when=FIRST_COMPLETED).done
                 if not done:  # a process was killed while it held a lock of pebble's
                     raise BrokenProcessPool("no medium has come to an end in the time that one may take")
                 for future in done:
