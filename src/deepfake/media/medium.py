@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ class Frame:
     pts_s: float
 
 
-class Medium:
+class Medium(ABC):
     """A video or an image whose wanted frames are decoded one after another, each time it is iterated.
 
     num_frames: how many frames the file has. frame_idx: the wanted ones, int64, rising. note: what was wrong though
@@ -61,8 +62,8 @@ class Medium:
     frame_idx: np.ndarray
     note: str = ""
 
-    def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
 
 
 def spread_indices(num_available: int, num_wanted: int) -> np.ndarray:

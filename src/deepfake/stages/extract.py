@@ -123,7 +123,12 @@ def _extract_pending(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, jou
     with journal.open(entries) as handle, progress(len(wanted), "extract", "media", done=done) as bar:
         for group in (wanted[~fakes], wanted[fakes]):
             jobs, known = _jobs(cfg, media, group, entries)
-            bar.total += len(jobs) - int((~group.media_id.isin(entries)).sum())  # those that are cut anew
+            anew = [job.media_id for job in jobs if job.media_id in entries]
+            handle.writelines(
+                json.dumps({"media_id": name, "fingerprint": ""}) + "\n" for name in anew
+            )  # no longer holds
+            handle.flush()
+            bar.total += len(anew)
             for job, outcome in cut_all(jobs, _setup(cfg), num_workers=workers, timeout_s=cfg.extract.timeout_s):
                 entry = known[job.media_id] | vars(outcome)
                 if cfg.extract.reuse_boxes:
