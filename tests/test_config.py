@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import deepfake
-from deepfake.config import Config, continue_run, help_text, knobs, load_config, presets, resolved, shaping
+from deepfake.config import Config, knobs, resolved, shaping
+from deepfake.configure import continue_run, help_text, load_config, presets
 from deepfake.errors import UserError
 
 OWN = "data.root=/raw/faces"  # with data of one's own no preset is read

@@ -2,7 +2,7 @@
 
 from pipeline import REPOSITORY
 
-from deepfake.config import presets
+from deepfake.configure import presets
 from deepfake.sources import LAYOUTS
 from deepfake.tables import dictionary
 

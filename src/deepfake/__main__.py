@@ -9,7 +9,8 @@ import os
 import sys
 
 from deepfake import __version__
-from deepfake.config import Config, continue_run, help_text, knobs, load_config, presets
+from deepfake.config import Config, knobs
+from deepfake.configure import continue_run, help_text, load_config, presets
 from deepfake.errors import UserError, closest
 
 # name: (line of help, sections and keys that it reads)

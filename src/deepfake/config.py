@@ -1,22 +1,17 @@
-"""Every knob, once: a tree of frozen dataclasses with types, defaults, ranges and a line of help.
-
-Precedence: defaults < preset=NAME (configs/NAME.yaml) < key=value on the command line.
-"""
+"""Every knob, once: a tree of frozen dataclasses with types, defaults, ranges and a line of help."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import re
-import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from deepfake.errors import UserError, closest
+from deepfake.errors import UserError
 
 OWN_DATA = ("data.root", "data.listing")  # keys that point at the user's own media
 TRAINED = ("crop", "extract", "folds", "model", "augment", "optim", "train")  # sections that a trained run has fixed
@@ -112,44 +107,109 @@ class ModelConfig:
     pretrained: bool = knob(True, "start from timm's weights, fetched from its hub; model.weights goes before it")
     weights: str = knob("", "start from this local file: .safetensors, or .pth readable with weights_only")
     image_size: int = knob(0, "side of the model's input, px; 0 = the model's own", low=0, high=2048)
+    resize: bool = knob(True, "shrink or enlarge crops to that side; false = keep their pixels, cut out the middle")
     mean: tuple[float, ...] = knob((), "mean of the input's three channels, 0 to 1; empty = the model's own")
     std: tuple[float, ...] = knob((), "deviation of the input's three channels; empty = the model's own")
     drop_rate: float = knob(0.0, "dropout before the last layer", low=0, high=1)
+    drop_path_rate: float = knob(0.0, "stochastic depth: share of residual branches left out", low=0, high=1)
     kwargs: dict[str, Any] = knob({}, "further arguments of timm.create_model, e.g. model.kwargs.pad_type=same")
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
+    random_crop: int = knob(0, "side of a random window that training sees instead of the middle, px; 0 = off", low=0)
+    min_area: float = knob(
+        1.0, "smallest share of the area that a random, resized window shows; 1 = off", low=0.01, high=1
+    )
     hflip: float = knob(0.5, "probability of a horizontal flip", low=0, high=1)
     shift_scale_rotate: float = knob(0.5, "probability of a small shift, scale and turn", low=0, high=1)
     scale: float = knob(0.1, "largest change of scale", low=0, high=0.9)
     rotate_deg: float = knob(10.0, "largest turn, degrees", low=0, high=180)
     colour: float = knob(0.5, "probability of a change of brightness, contrast, hue and saturation", low=0, high=1)
+    grey: float = knob(0.0, "probability of a grey picture", low=0, high=1)
+    clahe: float = knob(0.0, "probability of CLAHE on the L of LAB", low=0, high=1)
+    contrast: float = knob(0.0, "probability of brightness and contrast stretched to the full range", low=0, high=1)
+    rescale: float = knob(0.0, "probability of shrinking and enlarging again, by a random interpolation", low=0, high=1)
+    blur: float = knob(0.1, "probability of a Gaussian blur", low=0, high=1)
+    blur_sigma_range: tuple[float, float] = knob((0.1, 1.5), "sigma of that blur, px", low=0, high=20)
+    noise: float = knob(0.1, "probability of Gaussian noise", low=0, high=1)
     jpeg: float = knob(0.3, "probability of JPEG compression", low=0, high=1)
     jpeg_quality_range: tuple[int, int] = knob((60, 100), "JPEG qualities", low=1, high=100)
-    blur: float = knob(0.1, "probability of a Gaussian blur", low=0, high=1)
-    noise: float = knob(0.1, "probability of Gaussian noise", low=0, high=1)
+    erase_parts: float = knob(
+        0.0, "probability that eyes, nose or mouth are blacked out, by the landmarks", low=0, high=1
+    )
+    erase_half: float = knob(0.0, "probability that half of the face is blacked out, by the landmarks", low=0, high=1)
+    pair_mixup: float = knob(0.0, "probability that a fake is mixed with its aligned original", low=0, high=1)
+    pair_mixup_alpha: float = knob(0.5, "Beta(alpha, alpha) of that mixture", low=0.01, high=10)
+    mixup: float = knob(0.0, "Beta(alpha, alpha) of mixing any two crops of a batch; 0 = off", low=0, high=10)
+    cutmix: float = knob(0.0, "Beta(alpha, alpha) of pasting windows between crops of a batch; 0 = off", low=0, high=10)
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    lr: float = knob(3e-4, "peak learning rate of AdamW", low=0)
+    name: str = knob("adamw", "optimiser, by timm's name: adamw, sgd (nesterov), momentum, lion, lamb, …")
+    lr: float = knob(3e-4, "peak learning rate", low=0)
     weight_decay: float = knob(1e-2, "weight decay; norms and biases have none", low=0)
-    warmup: float = knob(
-        0.1, "share of the steps in which the rate rises to its peak, before the cosine", low=0, high=1
-    )
+    momentum: float = knob(0.9, "momentum, where the optimiser has one", low=0, high=1)
+    kwargs: dict[str, Any] = knob({}, "further arguments of the optimiser, e.g. optim.kwargs.betas=[0.9,0.95]")
+    layer_decay: float = knob(1.0, "factor on the rate from each layer to the one before it; 1 = off", low=0.01, high=1)
+    schedule: Literal["cosine", "one_cycle", "poly", "constant"] = knob("cosine", "how the rate falls after its peak")
+    warmup: float = knob(0.1, "share of a phase's steps in which the rate rises to its peak", low=0, high=1)
+    power: float = knob(0.9, "exponent of poly; 1 = a straight line", low=0.1, high=10)
+    clip_norm: float = knob(0.0, "largest norm of the gradient, 0 = any", low=0)
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """A stretch of training. What is not given is as in train.epochs and optim.*"""
+
+    trains: str = "all"
+    epochs: int | None = None
+    optimizer: str | None = None
+    lr: float | None = None
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    epochs: int = knob(10, "epochs", low=1)
-    batch_size: int = knob(32, "crops in a step", low=1)
+    epochs: int = knob(10, "epochs; of each phase that does not give its own", low=1)
+    phases: list[PhaseConfig] = knob(
+        [],
+        "staged unfreezing, e.g. [{trains: head, epochs: 1, lr: 1e-3}, {trains: all}]; trains: head, last_stage, norm, "
+        "all, or a regular expression for names of weights; further keys: optimizer",
+    )
+    batch_size: int = knob(32, "crops in a step, over all GPUs", low=1)
+    accumulate: int = knob(
+        1, "pieces in which a step is computed, for models that need the memory", low=1, shapes=False
+    )
+    sampler: Literal["balanced", "methods", "pairs", "all"] = knob(
+        "balanced",
+        "fakes undersampled to the reals anew each epoch; the same, methods evenly; real-fake pairs; every medium",
+    )
     frames_per_medium: int = knob(4, "crops drawn from a medium in an epoch", low=1)
+    loss: Literal["bce", "focal", "class_mean"] = knob(
+        "bce", "cross-entropy; focal loss; or the mean over fakes and the mean over reals, averaged"
+    )
+    focal_gamma: float = knob(2.0, "focusing exponent of the focal loss", low=0, high=10)
     label_smoothing: float = knob(0.0, "0 and 1 become s/2 and 1 - s/2", low=0, high=0.9)
-    metric: Literal["auc", "ap", "log_loss", "accuracy"] = knob(
+    ema: float = knob(
+        0.0,
+        "decay of a moving average of the weights, which is what is validated and kept; 0 = off",
+        low=0,
+        high=0.99999,
+    )
+    metric: Literal["auc", "ap", "log_loss", "accuracy", "eer"] = knob(
         "log_loss", "medium-level validation metric whose best epoch is kept"
     )
     amp: Literal["auto", "bf16", "fp16", "off"] = knob("auto", "mixed precision; auto = bf16 or fp16 on CUDA, else off")
+    channels_last: bool = knob(True, "keep channels innermost in memory, as fast convolutions want them", shapes=False)
+    compile: bool = knob(
+        False, "torch.compile the model; needs a C++ compiler, takes minutes, then steps are faster", shapes=False
+    )
+    sync_bn: bool = knob(False, "batch norm over all GPUs together")
+    save_minutes: float = knob(10.0, "a checkpoint at least this often, also within an epoch", low=0, shapes=False)
+    pack: bool = knob(
+        False, "keep decoded crops in one memory-mapped file; for disks that are slow with small files", shapes=False
+    )
 
 
 @dataclass(frozen=True)
@@ -176,6 +236,9 @@ class Config:
     fold: str = knob("all", "0, 1, …, all, or full = train on everything without validation", shapes=False)
     seed: int = knob(0, "seed of sampling, augmentation and initial weights", low=0, high=2**32 - 1)
     num_workers: int = knob(-1, "worker processes that cut and load crops; -1 = from the machine", low=-1, shapes=False)
+    gpus: int = knob(1, "processes that train together, one a GPU of this machine (torchrun)", low=1, shapes=False)
+    nnodes: int = knob(1, "machines that train together; start the same command on each", low=1, shapes=False)
+    rdzv_endpoint: str = knob("", "host:port where those machines meet, for nnodes > 1", shapes=False)
 
     def __post_init__(self) -> None:
         for key, knob_field, value in knobs(self):
@@ -184,9 +247,14 @@ class Config:
         for key, value in (("name", self.name), ("data.name", self.data.name)):
             if value and not re.fullmatch(r"[\w][\w.+-]*", value):
                 raise UserError(f"{key}={value}; allowed: letters, digits and _ . + - (it names a folder)")
-        low, high = self.augment.jpeg_quality_range
-        if low > high:
-            raise UserError(f"augment.jpeg_quality_range={low},{high}: the first must not be above the second")
+        for key in ("jpeg_quality_range", "blur_sigma_range"):
+            low, high = getattr(self.augment, key)
+            if low > high:
+                raise UserError(f"augment.{key}={low},{high}: the first must not be above the second")
+        for number, phase in enumerate(self.train.phases):
+            _check_phase(f"train.phases[{number}]", phase)
+        if self.nnodes > 1 and not self.rdzv_endpoint:
+            raise UserError(f"nnodes={self.nnodes} needs rdzv_endpoint=HOST:PORT, where the machines meet")
         for key in ("mean", "std"):
             if len(getattr(self.model, key)) not in (0, 3):
                 raise UserError(f"model.{key} has {len(getattr(self.model, key))} values; allowed: none, or three")
@@ -209,6 +277,17 @@ class Config:
         """Name of the run: name=, else the data set's, with the preset's where that is another."""
         preset = _folder_name(Path(self.preset).stem) if self.preset else ""
         return self.name or (self.dataset if preset in ("", self.dataset) else f"{self.dataset}-{preset}")
+
+
+def _check_phase(key: str, phase: PhaseConfig) -> None:
+    try:
+        re.compile(phase.trains)
+    except re.error as error:
+        raise UserError(f"{key}: trains={phase.trains!r} is no regular expression ({error})") from error
+    if phase.epochs is not None and phase.epochs < 1:
+        raise UserError(f"{key}: epochs={phase.epochs}; allowed: 1 or more")
+    if phase.lr is not None and not 0 <= phase.lr < math.inf:
+        raise UserError(f"{key}: lr={phase.lr}; allowed: 0 or more")
 
 
 def _folder_name(text: str) -> str:
@@ -237,170 +316,13 @@ def shaping(config: Config, *keys: str) -> dict[str, Any]:
     picked: dict[str, Any] = {}
     for key, item, value in knobs(config):
         if item.metadata["shapes"] and (key in keys or key.split(".")[0] in keys):
-            _put(picked, key, _plain(value))
+            put(picked, key, plain(value))
     return picked
 
 
 def resolved(config: Config) -> dict[str, Any]:
     """The whole configuration as plain JSON values."""
-    return _plain(dataclasses.asdict(config))
-
-
-def load_config(arguments: list[str]) -> Config:
-    """Configuration from `key=value` arguments, over a preset, over the defaults.
-
-    Without a preset and without data it is the preset `demo`. UserError for an unknown key (with the nearest), a value
-    of the wrong type or range, an unknown preset.
-    """
-    overrides = [_parse(argument) for argument in arguments]
-    preset = next((value for key, value in reversed(overrides) if key == "preset"), "")
-    if not preset and not any(key in OWN_DATA for key, _ in overrides):
-        preset = "demo"
-    layers = [(key, value, f"preset {preset}") for key, value in _flatten(_read_preset(preset))] if preset else []
-    return _merge([*layers, *((key, value, "") for key, value in overrides), ("preset", preset, "")])
-
-
-def continue_run(run: str, saved: dict[str, Any], arguments: list[str]) -> Config:
-    """The configuration that `run` was trained with (as `resolved` gave it), with `key=value` arguments over it.
-
-    Where the media and the outputs lie is not the run's to say. UserError for what would contradict the training.
-    """
-    overrides = [_parse(argument) for argument in arguments]
-    dropped = ["paths", "name", "fold", "num_workers", "preset"]
-    if any(key in OWN_DATA for key, _ in overrides):
-        dropped.append("data")
-    trained = dict(_flatten(saved))
-    kept = {key: value for key, value in trained.items() if key.split(".")[0] not in dropped and key != "extract.retry"}
-    layers = [(key, value, f"run {run}") for key, value in kept.items()]
-    for key, value in overrides:
-        before = _get(saved, key)
-        if key.split(".")[0] in TRAINED and _shapes(key) and _plain(value) != before:
-            raise UserError(
-                f"{key}={value}, but run {run} was trained with {before}: leave it out, or train another run"
-            )
-    return _merge([*layers, *((key, value, "") for key, value in overrides), ("name", run, "")])
-
-
-def help_text(sections: tuple[str, ...]) -> str:
-    """One line a knob: key, type, default, help; for the given sections and top-level keys."""
-    lines = []
-    for key, item, value in knobs(Config()):
-        if key in sections or key.split(".")[0] in sections:
-            lines.append(f"  {key + '=' + _show(value):<44} {_type_name(item.type):<28} {item.metadata['help']}")
-    return "\n".join(lines)
-
-
-def presets() -> dict[str, Path]:
-    """Name → file of every preset that comes with the project."""
-    return {path.stem: path for path in sorted(_presets_folder().glob("*.yaml"))}
-
-
-def _presets_folder() -> Path:
-    packaged = Path(__file__).parent / "configs"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "configs"
-
-
-def _read_preset(name: str) -> dict[str, Any]:
-    import yaml
-
-    path = Path(name) if name.endswith((".yaml", ".yml")) else presets().get(name)
-    if path is None or not path.is_file():
-        known = list(presets())
-        raise UserError(f"preset={name} is not known; there are {', '.join(known)}.{closest(name, known)}")
-    try:
-        values = yaml.safe_load(path.read_bytes())
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: a preset is a tree of keys and values, not {type(values).__name__}")
-    return values
-
-
-def _parse(argument: str) -> tuple[str, Any]:
-    """`optim.lr=3e-4` → ("optim.lr", 0.0003). Keys of type str take the text as it stands."""
-    import yaml
-
-    key, equals, text = argument.partition("=")
-    if key in OWN_DATA and not text:
-        raise UserError(f"{argument} names no folder (an unset variable?); without {key}= it is the built-in demo set")
-    if not equals:
-        raise UserError(f"{argument!r} is not key=value (e.g. fold=0 optim.lr=3e-4); --help prints the keys")
-    _check_known(key, "")
-    if _is_text(key):
-        return key, text
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{argument}: not a value ({' '.join(str(error).split())})") from error
-    return key, _number(value)
-
-
-def _shapes(key: str) -> bool:
-    """Whether results depend on a knob; arguments of the model do."""
-    return {name: item.metadata["shapes"] for name, item, _ in knobs(Config())}.get(key, True)
-
-
-def _is_text(key: str) -> bool:
-    """Whether a knob takes text as it stands."""
-    kind = {name: item.type for name, item, _ in knobs(Config())}.get(key, "")
-    return kind in ("str", "Path", "LayoutName") or kind.startswith("Literal")
-
-
-def _number(value: Any) -> Any:
-    """YAML reads 3e-4 as text (it asks for 3.0e-4); here it is a number."""
-    if isinstance(value, list):
-        return [_number(item) for item in value]
-    if isinstance(value, str):
-        try:
-            return float(value) if "e" in value.lower() else value
-        except ValueError:
-            return value
-    return value
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Nested dict → dotted keys and leaves; a dict-valued knob (model.kwargs) stays whole."""
-    known = {key for key, _, _ in knobs(Config())}
-    flat = []
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, dict) and key not in known:
-            flat += _flatten(value, f"{key}.")
-        else:
-            flat.append((key, value))
-    return flat
-
-
-def _check_known(key: str, where: str) -> None:
-    known = [name for name, _, _ in knobs(Config())]
-    if key in known or key.startswith("model.kwargs."):
-        return
-    leaves = {name.split(".")[-1]: name for name in reversed(known)}
-    near = difflib.get_close_matches(key.rsplit(".", maxsplit=1)[-1], leaves, n=1)
-    hint = closest(key, known) or (f" Did you mean {leaves[near[0]]!r}?" if near else "")
-    raise UserError(f"unknown key {key!r}{f' in {where}' if where else ''}.{hint} --help prints the keys")
-
-
-def _merge(layers: list[tuple[str, Any, str]]) -> Config:
-    """Merge dotted keys in order into a checked Config."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    tree = OmegaConf.structured(Config)
-    for key, value, where in layers:
-        _check_known(key, where)
-        nested: dict[str, Any] = {}
-        if value is False and _is_text(key):
-            value = "off"  # as YAML reads it in a preset
-        _put(nested, key, value if _is_text(key) else _number(value))
-        try:
-            tree = OmegaConf.merge(tree, nested)
-        except (OmegaConfBaseException, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            expected = next((_type_name(item.type) for name, item, _ in knobs(Config()) if name == key), "any")
-            source = f" (in {where})" if where else ""
-            raise UserError(f"{key}={value}{source}: {reason}; allowed: {expected}") from error
-    return typing.cast(Config, OmegaConf.to_object(tree))
+    return plain(dataclasses.asdict(config))
 
 
 def _check_range(key: str, item: dataclasses.Field, value: Any) -> None:
@@ -413,32 +335,13 @@ def _check_range(key: str, item: dataclasses.Field, value: Any) -> None:
             raise UserError(f"{key}={value}; allowed: {allowed}")
 
 
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
     tree[leaf] = value
 
 
-def _get(tree: dict[str, Any], key: str) -> Any:
-    """The value at a dotted key; None where there is none."""
-    for part in key.split("."):
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Paths to text, tuples to lists: what JSON gives back."""
     return json.loads(json.dumps(value, default=str))
-
-
-def _show(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict | list | tuple | bool) else str(value)
-
-
-def _type_name(annotation: str) -> str:
-    if annotation == "LayoutName":
-        annotation = "Literal" + str(list(typing.get_args(LayoutName)))
-    if annotation.startswith("Literal["):
-        return annotation.removeprefix("Literal[").rstrip("]").replace('"', "").replace("'", "").replace(", ", "|")
-    return annotation
