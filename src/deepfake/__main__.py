@@ -22,7 +22,7 @@ STAGES = {
         "faces and folds → trained folds and their out-of-fold logits",
         (
             *("paths", "data", "crop", "extract", "model", "augment", "optim", "train", "infer"),
-            *("name", "fold", "seed", "num_workers"),
+            *("name", "fold", "seed", "num_workers", "gpus", "nnodes", "rdzv_endpoint"),
         ),
     ),
     "infer": (
@@ -104,7 +104,11 @@ def _run(stages: list[str], options: list[str]) -> None:
         if stages[number] == "extract":  # which can take hours: what is wrong with the rest is said before
             for later in modules[number + 1 :]:
                 later.check(cfg)
-        module.run(cfg)
+        if stages[number] == "train" and cfg.gpus * cfg.nnodes > 1 and "WORLD_SIZE" not in os.environ:
+            module.check(cfg)
+            importlib.import_module("deepfake.stages.launch").train_together(cfg, options)
+        else:
+            module.run(cfg)
 
 
 def _configure(stages: list[str], options: list[str]) -> Config:
@@ -141,7 +145,8 @@ def _start_log() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("deepfake")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    # Of processes that train together one speaks.
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
 
 
 def console() -> None:

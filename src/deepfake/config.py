@@ -207,15 +207,13 @@ class TrainConfig:
     )
     sync_bn: bool = knob(False, "batch norm over all GPUs together")
     save_minutes: float = knob(10.0, "a checkpoint at least this often, also within an epoch", low=0, shapes=False)
-    pack: bool = knob(
-        False, "keep decoded crops in one memory-mapped file; for disks that are slow with small files", shapes=False
-    )
 
 
 @dataclass(frozen=True)
 class InferConfig:
     batch_size: int = knob(64, "crops in a step", low=1, shapes=False)
     tta: list[str] = knob(["identity", "hflip"], "test-time views whose logits are averaged: identity, hflip")
+    columns: tuple[str, str] = knob(("filename", "label"), "a submission's columns, without a sample submission")
     sample_submission: str = knob("", "CSV that gives rows and column names; empty = sample_submission.csv in the root")
 
 

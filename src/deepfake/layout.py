@@ -67,6 +67,15 @@ def metrics_log(fold: Path) -> Path:
     return fold / "metrics.jsonl"
 
 
+def fold_lock(fold: Path) -> Path:
+    """Held by the process that trains the fold."""
+    return fold / ".train.lock"
+
+
+def tensorboard_folder(fold: Path) -> Path:
+    return fold / "tensorboard"
+
+
 def last_checkpoint(fold: Path) -> Path:
     return fold / "last.pt"
 

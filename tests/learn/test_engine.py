@@ -1,15 +1,12 @@
-"""A training epoch and prediction on a task that one look can solve."""
-
-import copy
+"""Prediction, and where and how it is computed."""
 
 import numpy as np
 import pytest
 import torch
 
 from deepfake.errors import UserError
-from deepfake.learn.engine import NonFiniteLossError, Precision, choose_precision, predict, train_epoch
+from deepfake.learn.engine import NonFiniteError, Precision, choose_precision, predict
 from deepfake.learn.models import build_detector, resolve_spec
-from deepfake.learn.optim import build_optimizer, build_schedule
 
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="what is chosen on a machine without CUDA")
 
@@ -24,75 +21,6 @@ def batches(count=4, size=8):
         rows = torch.arange(number * size, (number + 1) * size)
         made.append((torch.tensor(images, dtype=torch.uint8), torch.tensor(labels, dtype=torch.float32), rows))
     return made
-
-
-def train(detector, made, precision, *, epochs=1, lr=0.01, **settings):
-    optimizer = build_optimizer(detector, lr=lr, weight_decay=0.0)
-    schedule = build_schedule(optimizer, total_steps=epochs * len(made), warmup=0.0)
-    settings = {"label_smoothing": 0.0} | settings
-    scaler = precision.scaler()
-    return [
-        train_epoch(detector, made, optimizer, schedule, scaler, precision=precision, **settings) for _ in range(epochs)
-    ]
-
-
-def test_a_task_that_can_be_learnt_is_learnt(toy, cpu):
-    losses = train(toy, batches(), cpu, epochs=6)
-    assert losses[0] > 0.3
-    assert losses[-1] < 0.1
-    logits = predict(toy, batches(), views=["identity"], precision=cpu)[:, 0]
-    assert ((logits > 0) == (np.arange(32) % 2 == 1)).all()
-
-
-def test_a_real_model_learns_it_too(cpu):
-    torch.manual_seed(0)
-    detector = build_detector(resolve_spec("test_resnet", image_size=8))
-    losses = train(detector, batches(), cpu, epochs=3, lr=0.003)
-    assert losses[-1] < losses[0]
-
-
-def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(toy, cpu):
-    torch.nn.init.zeros_(toy.backbone[1].weight)
-    torch.nn.init.zeros_(toy.backbone[1].bias)
-    assert train(toy, batches(), cpu, lr=0.0) == [pytest.approx(np.log(2), abs=1e-6)]
-
-
-def test_each_step_is_told_and_moves_the_schedule(toy, cpu):
-    counts = []
-    optimizer = build_optimizer(toy, lr=1.0, weight_decay=0.0)
-    schedule = build_schedule(optimizer, total_steps=4, warmup=0.0)
-    settings = {"precision": cpu, "label_smoothing": 0.0, "on_step": counts.append}
-    train_epoch(toy, batches(2), optimizer, schedule, cpu.scaler(), **settings)
-    assert counts == [8, 8]
-    assert schedule.get_last_lr() == pytest.approx([0.5, 0.5])
-
-
-def test_the_same_start_and_batches_give_the_same_weights(toy, cpu):
-    twin = copy.deepcopy(toy)
-    assert train(toy, batches(), cpu, epochs=2) == train(twin, batches(), cpu, epochs=2)
-    assert torch.equal(toy.backbone[1].weight, twin.backbone[1].weight)
-
-
-def test_a_loss_that_is_not_finite_stops_before_a_weight_changes(toy, cpu):
-    toy.backbone[1].bias.data.fill_(float("nan"))
-    before = toy.backbone[1].weight.detach().clone()
-    optimizer = build_optimizer(toy, lr=0.1, weight_decay=0.1)
-    schedule = build_schedule(optimizer, total_steps=4, warmup=0.0)
-    with pytest.raises(NonFiniteLossError, match="not finite in a batch of 8 crops") as caught:
-        train_epoch(toy, batches()[1:], optimizer, schedule, cpu.scaler(), precision=cpu, label_smoothing=0.0)
-    assert caught.value.rows == list(range(8, 16))
-    assert torch.equal(toy.backbone[1].weight, before)
-    assert schedule.get_last_lr() == [0.1, 0.1]
-
-
-def test_training_and_prediction_switch_dropout_and_norms(cpu):
-    torch.manual_seed(0)
-    detector = build_detector(resolve_spec("test_resnet", image_size=8, drop_rate=0.5))
-    train(detector, batches(1), cpu, lr=0.0)
-    assert detector.training
-    first, again = (predict(detector, batches(1), views=["identity"], precision=cpu) for _ in range(2))
-    assert not detector.training
-    np.testing.assert_array_equal(first, again)
 
 
 # --- prediction
@@ -124,13 +52,28 @@ def test_prediction_tells_how_many_crops_it_did(toy, cpu):
     assert counts == [8, 8, 8]
 
 
+def test_prediction_switches_dropout_and_norms_off(cpu):
+    torch.manual_seed(0)
+    detector = build_detector(resolve_spec("test_resnet", image_size=8, drop_rate=0.5)).train()
+    first, again = (predict(detector, batches(1), views=["identity"], precision=cpu) for _ in range(2))
+    assert not detector.training
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_logit_that_is_not_finite_names_its_rows(toy, cpu):
+    toy.backbone[1].bias.data.fill_(float("inf"))
+    with pytest.raises(NonFiniteError, match="a logit is not finite in a batch of 8 crops") as caught:
+        predict(toy, batches()[1:], views=["identity"], precision=cpu)
+    assert caught.value.rows == list(range(8, 16))
+
+
 # --- precision
 
 
 @no_cuda
 @pytest.mark.parametrize(("amp", "dtype"), [("auto", None), ("off", None), ("bf16", torch.bfloat16)])
 def test_without_cuda_auto_is_full_precision(amp, dtype):
-    assert choose_precision(amp) == Precision(torch.device("cpu"), dtype)
+    assert choose_precision(amp) == Precision(torch.device("cpu"), dtype, channels_last=True)
 
 
 @no_cuda
@@ -150,3 +93,12 @@ def test_half_precision_gives_nearly_the_same_float32_logits(toy, cpu):
     half = predict(toy, batches(), views=["identity"], precision=Precision(torch.device("cpu"), torch.bfloat16))
     assert half.dtype == np.float32
     assert 0 < np.abs(half - full).max() < 0.05
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_weights_and_images_are_placed_in_the_same_memory_format(channels_last):
+    precision = choose_precision("off", channels_last=channels_last)
+    detector = precision.place(build_detector(resolve_spec("test_resnet", image_size=8)))
+    images = precision.send(batches(1)[0][0])
+    for tensor in (images, detector.backbone.conv1[0].weight):
+        assert tensor.is_contiguous(memory_format=precision.memory_format)

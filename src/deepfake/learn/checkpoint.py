@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from deepfake.errors import UserError
+from deepfake.learn.facts import detector_json, read_facts
 from deepfake.learn.models import Detector, ModelSpec, build_detector
+from deepfake.learn.weights import UNREADABLE
 from deepfake.tables import replacing, write_json
+
+GOLDEN_TOLERANCE = 0.02  # of 1 + |logit|: far above what devices and versions round, far below what another model says
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -21,46 +23,111 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What save_state wrote. UserError when the file is damaged."""
+    """What save_state wrote. UserError when the file is damaged, or holds anything that would have to be run."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"a {type(state).__name__}")
+    except UNREADABLE as error:
         raise UserError(f"{path} is damaged: remove it, and this fold is trained from its start") from error
+    return state
 
 
-def save_detector(path: Path, weights: dict[str, torch.Tensor], spec: ModelSpec, facts: dict[str, Any]) -> None:
-    """The backbone's weights as safetensors, and `<path>.json`: how to build the model, and facts about it."""
+def save_detector(path: Path, detector: Detector, facts: dict[str, Any]) -> None:
+    """The backbone's weights as safetensors, and `<path>.json`: how to build the model, golden logits, and the facts.
+
+    The golden logits are those of a twin of the detector, built on the CPU as load_detector will build it, so that
+    another device, precision or memory format does not show in them. The detector and torch's random state stay as
+    they are.
+    """
     import safetensors.torch
-    import timm
 
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    versions = {"timm": timm.__version__, "torch": str(torch.__version__)}
-    write_json({"model": spec.to_json(), "versions": versions} | facts, detector_json(path))
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.backbone.state_dict().items()}
+    golden = golden_logits(_build(detector.spec, weights))
+    made = {"model": detector.spec.to_json(), "versions": _versions(), "golden": golden}
+    assert not made.keys() & facts.keys()
+    write_json(made | facts, detector_json(path))
     with replacing(path) as temporary:
         safetensors.torch.save_file(weights, temporary)
 
 
 def load_detector(path: Path) -> Detector:
-    """The detector that save_detector wrote. UserError when a file is missing or does not fit."""
+    """The detector that save_detector wrote, in eval mode on the CPU.
+
+    UserError when a file is missing or damaged, does not fit, or gives other logits than when it was saved.
+    """
     import safetensors.torch
 
     try:
-        spec = ModelSpec.from_json(read_facts(path)["model"])
-        detector = build_detector(spec)
-        detector.backbone.load_state_dict(safetensors.torch.load_file(path), strict=True)
-    except (OSError, KeyError, TypeError, RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        facts = read_facts(path)
+        spec, golden = ModelSpec.from_json(facts["model"]), [float(logit) for logit in facts["golden"]]
+        detector = _build(spec, safetensors.torch.load_file(path))
+        now = golden_logits(detector)
+        wrong = [pair for pair in zip(golden, now, strict=True) if not _agree(*pair)]
+        versions = facts["versions"]["timm"], facts["versions"]["torch"]
+    except KeyError as error:
+        raise UserError(
+            f"{path} cannot be loaded: {detector_json(path)} has no {error}, it is damaged or of an older version of "
+            f"this program; remove {path.parent}, train it again"
+        ) from error
+    except (*UNREADABLE, OSError) as error:
         raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+    if wrong:
+        raise UserError(_golden_help(path, *wrong[0], versions))
     return detector
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """The JSON beside a weight file. UserError when it is missing or damaged."""
-    try:
-        return json.loads(detector_json(path).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{detector_json(path)} is missing or damaged: remove {path.parent}, train it again") from error
+def _build(spec: ModelSpec, weights: dict[str, torch.Tensor]) -> Detector:
+    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, although they are replaced at once
+        detector = build_detector(spec)
+    detector.backbone.load_state_dict(weights, strict=True)
+    return detector.eval()
 
 
-def detector_json(path: Path) -> Path:
-    """`best.safetensors` → `best.json`."""
-    return path.with_suffix(".json")
+def _versions() -> dict[str, str]:
+    import timm
+
+    return {"timm": timm.__version__, "torch": str(torch.__version__)}
+
+
+# --- golden logits: the same weights have given other outputs after an update of timm, in silence
+
+
+def golden_logits(detector: Detector) -> list[float]:
+    """Four logits of a detector in eval mode on the CPU, in full precision, for golden_images of its size."""
+    assert not detector.training
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        return detector(golden_images(detector.spec.image_size)).tolist()
+
+
+def golden_images(size: int) -> torch.Tensor:
+    """(4, 3, size, size) uint8: ramps, zone plates of all frequencies, checkers, a coloured disc on a fine ground.
+
+    Whole numbers only, so that they are the same everywhere. Nothing fades to a border: padding must show.
+    """
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    ramps = [255 * step // (2 * size) for step in (2 * x, 2 * y, 2 * size - x - y)]
+    plates = [rate * (x * x + y * y) // size % 256 for rate in (64, 32, 16)]  # 64: to Nyquist's frequency at x = size
+    checkers = [(x // side + y // side) % 2 * 255 for side in (1 + size // 4, 1 + size // 16, 2)]
+    disc = (2 * x - size) ** 2 + (2 * y - size) ** 2 < size * size // 2
+    face = [torch.where(disc, inside, outside + (x ^ y) % 64) for inside, outside in ((210, 40), (160, 60), (130, 90))]
+    return torch.stack([torch.stack(image) for image in (ramps, plates, checkers, face)]).to(torch.uint8)
+
+
+def _agree(golden: float, now: float) -> bool:
+    """False also where one is not a number."""
+    return abs(now - golden) <= GOLDEN_TOLERANCE * (1 + abs(golden))
+
+
+def _golden_help(path: Path, golden: float, now: float, versions: tuple[str, str]) -> str:
+    here = tuple(_versions().values())
+    change = f"the first of the golden logits that differ was {golden:.4f} and is {now:.4f}"
+    if versions == here:
+        return (
+            f"{path} and {detector_json(path)} are not of one training ({change}): copy both files anew, or remove "
+            f"{path.parent} and train it again"
+        )
+    return (
+        f"{path} was trained with timm {versions[0]} and torch {versions[1]}, and computes something else with timm "
+        f"{here[0]} and torch {here[1]} here ({change}): install those versions, or train it again"
+    )

@@ -1,46 +1,76 @@
-"""Crops on disk → uint8 tensors, and which of them an epoch shows."""
+"""Crops on disk → uint8 tensors, and batches of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from deepfake.errors import UserError
-from deepfake.learn.augment import Augment
+from deepfake.learn.augment import Augment, erase_half, erase_part
+from deepfake.learn.sampling import EpochBatches, Key
 
-Key = tuple[int, int]  # (epoch, row): the epoch travels with the index, so that workers can live on between epochs
+PREFETCH = 4  # batches that each worker has ready: decoding times differ
 
 
-def load_crop(path: Path, image_size: int, interpolation: str) -> np.ndarray:
+def load_crop(path: Path, image_size: int, interpolation: str, *, resize: bool = True) -> np.ndarray:
     """A crop as the model sees it: (image_size, image_size, 3) uint8 RGB.
 
     The shorter side is resized to image_size as timm's evaluation does (Pillow, anti-aliased, the model's own
-    interpolation) and the centre cut out; a crop that already has the size is left as it is.
+    interpolation) and the centre cut out; a crop that already has the size is left as it is. Without `resize` the
+    pixels are kept, and what is too small is padded by reflection. UserError when the file is missing or broken.
     """
-    from PIL import Image
+    crop_HWC = _read(path)
+    if resize:
+        crop_HWC = _resize_shorter(crop_HWC, image_size, interpolation)
+    return _cut(crop_HWC, image_size)
 
+
+def _read(path: Path | str) -> np.ndarray:
     crop_BGR = cv2.imread(str(path))
     if crop_BGR is None:
         raise UserError(f"{path} is missing or broken: remove faces.parquet and extract_journal.jsonl, extract again")
-    crop_HWC = crop_BGR[..., ::-1]
+    return cv2.cvtColor(crop_BGR, cv2.COLOR_BGR2RGB)
+
+
+def _resize_shorter(crop_HWC: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+    from PIL import Image
+
     height, width = crop_HWC.shape[:2]
-    if min(height, width) != image_size:
-        scale = image_size / min(height, width)
-        new_size = (max(image_size, round(width * scale)), max(image_size, round(height * scale)))
-        resample = Image.Resampling[interpolation.upper()]
-        crop_HWC = np.asarray(Image.fromarray(crop_HWC).resize(new_size, resample))
-    top, left = (crop_HWC.shape[0] - image_size) // 2, (crop_HWC.shape[1] - image_size) // 2
-    return crop_HWC[top : top + image_size, left : left + image_size]
+    if min(height, width) == size:
+        return crop_HWC
+    scale = size / min(height, width)
+    new_size = (max(size, round(width * scale)), max(size, round(height * scale)))
+    return np.asarray(Image.fromarray(crop_HWC).resize(new_size, Image.Resampling[interpolation.upper()]))
+
+
+def _cut(crop_HWC: np.ndarray, size: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """A window of size x size px: the middle, or a random one; what is too small is padded by reflection."""
+    missing = [max(0, size - side) for side in crop_HWC.shape[:2]]
+    if any(missing):
+        (above, left), (below, right) = ([n // 2 for n in missing], [n - n // 2 for n in missing])
+        crop_HWC = cv2.copyMakeBorder(crop_HWC, above, below, left, right, cv2.BORDER_REFLECT_101)
+    spare = [side - size for side in crop_HWC.shape[:2]]
+    top, left = (n // 2 for n in spare) if rng is None else rng.integers(spare, endpoint=True)
+    return crop_HWC[top : top + size, left : left + size]
 
 
 class CropDataset(Dataset):
-    """(epoch, row) → (crop_CHW uint8, label float, row). Augmented by (seed, epoch, row) alone, whoever the worker."""
+    """(epoch, row) → (crop_CHW uint8, target float32, row). Changed by (seed, epoch, row) alone, whoever the worker.
+
+    labels: (N,) 0 or 1; None = all 0. image_size, interpolation, resize: as in load_crop. For training alone:
+    random_crop: side of a random window instead of the middle, px, from the resized crop or, without resize, from the
+    whole stored one; 0 = off. augment: what is done last. twins: (N,) row of the real crop that a fake's is aligned
+    with, or -1. pair_mixup: probability that a fake is mixed with its twin, λ of it with λ from Beta(alpha, alpha); its
+    target is then λ. erase_parts, erase_half: probabilities of black patches by landmarks (N, 5, 2), px of the stored
+    crop, NaN = unknown; never both in one crop.
+    """
 
     def __init__(
         self,
@@ -49,95 +79,90 @@ class CropDataset(Dataset):
         *,
         image_size: int,
         interpolation: str,
+        resize: bool = True,
+        random_crop: int = 0,
         augment: Augment | None = None,
         seed: int = 0,
+        landmarks: np.ndarray | None = None,
+        twins: np.ndarray | None = None,
+        pair_mixup: float = 0.0,
+        pair_mixup_alpha: float = 0.5,
+        erase_parts: float = 0.0,
+        erase_half: float = 0.0,
     ) -> None:
-        self.paths = list(paths)
+        if resize and random_crop > image_size:
+            raise ValueError(f"random_crop={random_crop} of crops resized to {image_size} px; allowed: {image_size}")
+        if pair_mixup and twins is None:
+            raise ValueError(f"pair_mixup={pair_mixup} needs twins")
+        if (erase_parts or erase_half) and landmarks is None:
+            raise ValueError(f"erase_parts={erase_parts}, erase_half={erase_half} need landmarks")
+        # Bytes in one array: a million Path objects would be copied into each worker, as counting references writes.
+        self.paths = np.array([os.fsencode(path) for path in paths], dtype=bytes)
         self.labels = np.zeros(len(self.paths), np.float32) if labels is None else labels.astype(np.float32)
         self.image_size = image_size
         self.interpolation = interpolation
+        self.resize = resize
+        self.random_crop = random_crop
         self.augment = augment
         self.seed = seed
+        self.landmarks = landmarks
+        self.twins = twins
+        self.pair_mixup = pair_mixup
+        self.pair_mixup_alpha = pair_mixup_alpha
+        self.erase_parts = erase_parts
+        self.erase_half = erase_half
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, float, int]:
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, np.float32, int]:
         epoch, row = key
-        crop_HWC = load_crop(self.paths[row], self.image_size, self.interpolation)
+        rng = np.random.default_rng((self.seed, epoch, row))
+        crop_HWC, target = self._mixed(row, rng)
+        crop_HWC = self._sized(self._erased(crop_HWC, row, rng), rng)
         if self.augment:
             crop_HWC = self.augment(crop_HWC, (self.seed, epoch, row))
-        crop_CHW = torch.from_numpy(np.ascontiguousarray(crop_HWC.transpose(2, 0, 1)))
-        return crop_CHW, self.labels[row], row
+        return torch.from_numpy(np.ascontiguousarray(crop_HWC.transpose(2, 0, 1))), target, row
+
+    def _stored(self, row: int) -> np.ndarray:
+        return _read(os.fsdecode(self.paths[row]))
+
+    def _mixed(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.float32]:
+        """The stored crop, mixed with its twin where it has one of the same shape and chance wants it; its target."""
+        crop_HWC = self._stored(row)
+        if self.pair_mixup and self.twins[row] >= 0 and rng.random() < self.pair_mixup:
+            real_HWC, share = self._stored(self.twins[row]), rng.beta(self.pair_mixup_alpha, self.pair_mixup_alpha)
+            if real_HWC.shape == crop_HWC.shape:
+                return cv2.addWeighted(crop_HWC, share, real_HWC, 1 - share, 0), np.float32(share)
+        return crop_HWC, self.labels[row]
+
+    def _erased(self, crop_HWC: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
+        draw = rng.random()  # one for both, so that no crop loses a part and then half of what is left
+        if draw < self.erase_parts:
+            return erase_part(crop_HWC, self.landmarks[row], rng)
+        if draw >= 1 - self.erase_half:
+            return erase_half(crop_HWC, self.landmarks[row], rng)
+        return crop_HWC
+
+    def _sized(self, crop_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.resize:
+            crop_HWC = _resize_shorter(crop_HWC, self.image_size, self.interpolation)
+        if self.random_crop:
+            return _cut(crop_HWC, self.random_crop, rng)
+        return _cut(crop_HWC, self.image_size)
 
 
-def draw_epoch(
-    media: np.ndarray, labels: np.ndarray, *, frames_per_medium: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Rows of one epoch, shuffled: as many media of each class, up to `frames_per_medium` crops of each.
-
-    media, labels: (N,) medium (any integers) and label of each row. The larger class is undersampled, anew each epoch.
-    """
-    names, first = np.unique(media, return_index=True)
-    classes = [names[labels[first] == label] for label in (0, 1)]
-    count = min(len(members) for members in classes)
-    chosen = np.concatenate([rng.permutation(members)[:count] for members in classes])
-    order = rng.permutation(len(media))
-    order = order[np.isin(media[order], chosen)]
-    starts = np.argsort(media[order], kind="stable")
-    _, counts = np.unique(media[order], return_counts=True)
-    rank = np.concatenate([np.arange(size) for size in counts])
-    return rng.permutation(order[starts[rank < frames_per_medium]])
+def train_loader(data: CropDataset, batches: EpochBatches, num_workers: int) -> DataLoader:
+    """The batches of the epoch that `batches` says when the iteration begins."""
+    return _loader(data, num_workers, batch_sampler=batches)
 
 
-class EpochSampler(Sampler):
-    """Keys of the epoch that `epoch` says; the same keys for the same seed and epoch. media: (N,) names."""
-
-    def __init__(self, media: np.ndarray, labels: np.ndarray, *, frames_per_medium: int, seed: int) -> None:
-        self.media = np.unique(media, return_inverse=True)[1]
-        self.labels = labels
-        self.frames_per_medium = frames_per_medium
-        self.seed = seed
-        self.epoch = 0
-
-    def rows(self, epoch: int) -> np.ndarray:
-        """Rows of an epoch, in order."""
-        rng = np.random.default_rng((self.seed, epoch))
-        return draw_epoch(self.media, self.labels, frames_per_medium=self.frames_per_medium, rng=rng)
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter([(self.epoch, int(row)) for row in self.rows(self.epoch)])
-
-
-def steps_of_epochs(sampler: EpochSampler, *, epochs: int, batch_size: int) -> list[int]:
-    """Number of steps of each epoch: whole batches, at least one. Epochs differ, as media have more or fewer crops."""
-    return [max(1, len(sampler.rows(epoch)) // batch_size) for epoch in range(epochs)]
-
-
-class WholeBatches(Sampler):
-    """Batches of the sampler's epoch; the last, smaller batch is dropped unless it is the only one.
-
-    Batch norm cannot learn from a batch of one, and a small batch counts its crops more than the others do.
-    """
-
-    def __init__(self, sampler: EpochSampler, batch_size: int) -> None:
-        self.sampler = sampler
-        self.batch_size = batch_size
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        keys = list(self.sampler)
-        count = max(1, len(keys) // self.batch_size)
-        return (keys[step * self.batch_size : (step + 1) * self.batch_size] for step in range(count))
-
-
-def train_loader(data: CropDataset, sampler: EpochSampler, *, batch_size: int, num_workers: int) -> DataLoader:
-    """Whole batches of the sampler's epoch."""
-    return _loader(data, num_workers, batch_sampler=WholeBatches(sampler, batch_size))
-
-
-def ordered_loader(data: CropDataset, *, batch_size: int, num_workers: int) -> DataLoader:
-    """Every row once, in order."""
-    return _loader(data, num_workers, sampler=[(0, row) for row in range(len(data))], batch_size=batch_size)
+def ordered_loader(
+    data: CropDataset, *, batch_size: int, num_workers: int, rows: Iterable[int] | None = None
+) -> DataLoader:
+    """Every row once, in order; or these rows."""
+    keys = [(0, int(row)) for row in (range(len(data)) if rows is None else rows)]
+    return _loader(data, num_workers, sampler=keys, batch_size=batch_size)
 
 
 def _loader(data: CropDataset, num_workers: int, **batches: Any) -> DataLoader:
@@ -149,5 +174,6 @@ def _loader(data: CropDataset, num_workers: int, **batches: Any) -> DataLoader:
         generator=torch.Generator(),  # the loader's own seeds, which nothing uses, must not move the global stream
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
+        prefetch_factor=PREFETCH if num_workers else None,
         **batches,
     )

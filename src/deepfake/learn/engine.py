@@ -1,4 +1,4 @@
-"""The training step, an epoch of it, and prediction: straight loops, the same on CPU and CUDA."""
+"""Where and how to compute, and prediction: the same on CPU and CUDA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from deepfake.errors import UserError
-from deepfake.learn.losses import smoothed_bce
 from deepfake.learn.models import Detector
 
 VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -20,70 +19,52 @@ VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 @dataclass(frozen=True)
 class Precision:
-    """Where and how to compute: device, autocast type (None = full), whether gradients are scaled (fp16)."""
+    """Where and how to compute: device, autocast type (None = full), whether channels are innermost in memory."""
 
     device: torch.device
-    dtype: torch.dtype | None
+    dtype: torch.dtype | None = None
+    channels_last: bool = True
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
     def scaler(self) -> torch.amp.GradScaler:
+        """Scales gradients for fp16 alone."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
+    def place(self, detector: Detector) -> Detector:
+        """The detector on the device, its weights in the memory format."""
+        return detector.to(self.device, memory_format=self.memory_format)
 
-def choose_precision(amp: str) -> Precision:
-    """CUDA where there is one. auto: bf16 where the card has it, else fp16; off on CPU. UserError: fp16 on CPU."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def send(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """A batch (uint8, pinned where there is a GPU) on the device, in the memory format."""
+        return images_NCHW.to(self.device, non_blocking=True).contiguous(memory_format=self.memory_format)
+
+
+def choose_precision(amp: str, *, channels_last: bool = True, gpu: int = 0) -> Precision:
+    """CUDA where there is one. auto: bf16 where the card has it, else fp16; off on CPU.
+
+    gpu: number of the card, for processes that train together. UserError: fp16 on CPU.
+    """
+    device = torch.device("cuda", gpu) if torch.cuda.is_available() else torch.device("cpu")
     if amp == "auto" and device.type == "cuda":
         amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if amp == "fp16" and device.type == "cpu":
         raise UserError("train.amp=fp16 needs a CUDA device; on a CPU: auto, bf16 or off")
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(amp)
-    return Precision(device, dtype)
+    return Precision(device, dtype, channels_last)
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss (or a logit) of a batch is nan or infinite. `rows` are the batch's rows of the data set."""
+class NonFiniteError(RuntimeError):
+    """The loss or a logit of a batch is nan or infinite. `rows` are the batch's rows of the data set."""
 
-    def __init__(self, rows: list[int], what: str = "the loss") -> None:
+    def __init__(self, what: str, rows: list[int]) -> None:
         super().__init__(f"{what} is not finite in a batch of {len(rows)} crops")
         self.rows = rows
-
-
-def train_epoch(
-    detector: Detector,
-    batches: Iterable,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    scaler: torch.amp.GradScaler,
-    *,
-    precision: Precision,
-    label_smoothing: float,
-    on_step: Callable[[int], object] = lambda count: None,
-) -> float:
-    """One pass over batches of (images_NCHW uint8, labels (N,), rows (N,)); the mean loss of the steps.
-
-    on_step is told how many crops each step had. NonFiniteLossError before such a step changes a weight.
-    """
-    detector.train()
-    losses = []
-    for images_NCHW, labels, rows in batches:
-        images_NCHW = images_NCHW.to(precision.device, non_blocking=True)
-        labels = labels.to(precision.device, non_blocking=True)
-        with precision.autocast():
-            logits = detector(images_NCHW)
-        loss = smoothed_bce(logits, labels, label_smoothing)
-        if not torch.isfinite(loss):
-            raise NonFiniteLossError(rows.tolist())
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        schedule.step()
-        losses.append(float(loss.detach()))
-        on_step(len(rows))
-    return float(np.mean(losses))
 
 
 @torch.inference_mode()
@@ -95,15 +76,15 @@ def predict(
     precision: Precision,
     on_step: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """Logits (N, len(views)), float32, in the order of the batches."""
+    """Logits (N, len(views)), float32, in the order of the batches. NonFiniteError where one is not finite."""
     detector.eval()
     parts = []
     for images_NCHW, _, rows in batches:
-        images_NCHW = images_NCHW.to(precision.device, non_blocking=True)
+        images_NCHW = precision.send(images_NCHW)
         with precision.autocast():
             logits = torch.stack([detector(VIEWS[view](images_NCHW)) for view in views], 1)
         if not torch.isfinite(logits).all():
-            raise NonFiniteLossError(rows.tolist(), "a logit")
+            raise NonFiniteError("a logit", rows.tolist())
         parts.append(logits.cpu().numpy())
         on_step(len(rows))
     return np.concatenate(parts) if parts else np.empty((0, len(views)), np.float32)

@@ -1,15 +1,14 @@
-"""Detectors: any timm model with one logit, its own preprocessing inside, and weights from the hub or a local file."""
+"""Detectors: any timm model with one logit, its own preprocessing inside, and weights from timm's hub."""
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
+from torch.nn import functional as F
 
 from deepfake.errors import UserError, closest
 
@@ -19,6 +18,7 @@ class ModelSpec:
     """What makes the same detector again: timm's name and arguments, and its preprocessing.
 
     image_size: px. mean, std: of RGB in [0, 1]. interpolation: Pillow's name, for crops of another size.
+    resize: whether such crops are resized, or their middle is cut out. drop_path_rate: 0 = the model's own.
     """
 
     name: str
@@ -26,7 +26,9 @@ class ModelSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
+    resize: bool = True
     drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -34,11 +36,15 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelSpec:
+        """What to_json gave, also before it had resize and drop_path_rate. KeyError, TypeError for other values."""
         return cls(**values | {"mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
 class Detector(nn.Module):
-    """images_NCHW uint8 RGB → logits (N,), the log-odds of fake. Normalises inside, on the model's own device."""
+    """images_NCHW RGB in 0..255, uint8 or float → logits (N,) float32, the log-odds of fake. Normalises inside.
+
+    The images' memory format is kept: who calls gives them, and the weights, the one that is fast.
+    """
 
     def __init__(self, backbone: nn.Module, spec: ModelSpec) -> None:
         super().__init__()
@@ -48,8 +54,7 @@ class Detector(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        images_NCHW = (images_NCHW.float() / 255 - self.mean) / self.std
-        return self.backbone(images_NCHW.contiguous(memory_format=torch.channels_last)).float().squeeze(1)
+        return self.backbone((images_NCHW.float() / 255 - self.mean) / self.std).float().squeeze(1)
 
 
 def resolve_spec(
@@ -58,7 +63,9 @@ def resolve_spec(
     image_size: int = 0,
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
+    resize: bool = True,
     drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
     kwargs: dict[str, Any] | None = None,
 ) -> ModelSpec:
     """What is not given is taken from timm's record of the model. UserError for a name that timm does not know."""
@@ -81,8 +88,10 @@ def resolve_spec(
         tuple(mean) or tuple(own.mean),
         tuple(std) or tuple(own.std),
         own.interpolation,
-        drop_rate,
-        dict(kwargs or {}),
+        resize=resize,
+        drop_rate=drop_rate,
+        drop_path_rate=drop_path_rate,
+        kwargs=dict(kwargs or {}),
     )
 
 
@@ -93,21 +102,64 @@ def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
     """
     import timm
 
-    kwargs = dict(spec.kwargs)
-    own = timm.models.get_pretrained_cfg(spec.name)
-    if own is not None and own.fixed_input_size and spec.image_size != own.input_size[-1]:
-        kwargs.setdefault("img_size", spec.image_size)
     try:
-        backbone = timm.create_model(
-            spec.name, pretrained=pretrained, num_classes=1, drop_rate=spec.drop_rate, **kwargs
-        )
+        backbone = timm.create_model(spec.name, pretrained=pretrained, num_classes=1, **_arguments(spec))
     except TypeError as error:
-        raise UserError(f"model.kwargs={spec.kwargs}: {spec.name} does not take them ({error})") from error
+        raise UserError(_refused_help(spec, error)) from error
     except (OSError, RuntimeError) as error:  # timm and its hub wrap what the network says in one of these
         if not pretrained:
             raise
         raise UserError(_offline_help(spec.name, error)) from error
-    return Detector(backbone, spec).to(memory_format=torch.channels_last)
+    for layer in _last_layers(backbone):
+        layer.register_forward_hook(in_full_precision)
+    return Detector(backbone, spec)
+
+
+def _arguments(spec: ModelSpec) -> dict[str, Any]:
+    """timm.create_model's keyword arguments; without those that not every model takes, where they are not asked for."""
+    import timm
+
+    own = timm.models.get_pretrained_cfg(spec.name)
+    resized = own is not None and own.fixed_input_size and spec.image_size != own.input_size[-1]
+    arguments: dict[str, Any] = {"drop_rate": spec.drop_rate}
+    arguments |= {"drop_path_rate": spec.drop_path_rate} if spec.drop_path_rate > 0 else {}
+    arguments |= {"img_size": spec.image_size} if resized else {}
+    return arguments | spec.kwargs
+
+
+def _last_layers(backbone: nn.Module) -> Iterator[nn.Linear]:
+    """The linear layers that give the logit: timm's classifier or, where that has hidden layers too, its last."""
+    classifiers = backbone.get_classifier()  # a tuple in distilled models
+    for classifier in classifiers if isinstance(classifiers, tuple | list) else (classifiers,):
+        layers = classifier.modules() if isinstance(classifier, nn.Module) else ()
+        yield from (layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1)
+
+
+def in_full_precision(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
+    """A forward hook: the layer's output in float32 where autocast (or half weights) would round it; else None.
+
+    bf16 keeps 8 bits, fp16 11: the logits of different images tie, which AUC sees. The features stay as they came.
+    """
+    if output.dtype not in (torch.bfloat16, torch.float16):
+        return None
+    bias = None if layer.bias is None else layer.bias.float()
+    with torch.autocast(output.device.type, enabled=False):
+        return F.linear(inputs[0].float(), layer.weight.float(), bias)
+
+
+# Arguments of timm.create_model that are no model.kwargs, and the keys that they come from.
+_KEYS = {"drop_path_rate": "model.drop_path_rate", "drop_rate": "model.drop_rate", "img_size": "model.image_size"}
+
+
+def _refused_help(spec: ModelSpec, error: TypeError) -> str:
+    reason = " ".join(str(error).split())[:160]
+    refused = next((name for name in _KEYS if f"'{name}'" in reason and name not in spec.kwargs), None)
+    if refused is None:
+        return f"model.kwargs={spec.kwargs}: {spec.name} does not take them ({reason})"
+    return (
+        f"{_KEYS[refused]}={_arguments(spec)[refused]}: {spec.name} does not take it ({reason}). "
+        f"Leave {_KEYS[refused]} at 0, or give another model.name"
+    )
 
 
 def _offline_help(name: str, error: Exception) -> str:
@@ -116,63 +168,3 @@ def _offline_help(name: str, error: Exception) -> str:
         f"model.pretrained=true, but the weights of {name} cannot be had from timm's hub ({reason}). Offline, give a "
         f"local file with model.weights=FILE (.safetensors or .pth), or start from scratch with model.pretrained=false"
     )
-
-
-def load_weights(detector: Detector, path: Path) -> None:
-    """Load a local weight file of the same architecture into the backbone; its classifier only where it has our shape.
-
-    UserError, naming what does not match, when the file is not there, not readable without pickle, or of another
-    model. A classifier of another size is expected (ImageNet's has 1000 classes) and left fresh.
-    """
-    state = {_strip(key): value for key, value in _read_state(path).items()}
-    own = detector.backbone.state_dict()
-    scalars = [key for key, value in own.items() if value.ndim == 0 and key in state and state[key].numel() == 1]
-    state |= {key: state[key].reshape(()) for key in scalars}  # some writers store counters as arrays of one
-    heads = detector.backbone.pretrained_cfg.get("classifier") or ()
-    heads = (heads,) if isinstance(heads, str) else tuple(heads)
-    is_head = {key: any(key.startswith(f"{head}.") for head in heads) for key in own.keys() | state.keys()}
-    missing = [key for key in own if key not in state and not is_head[key]]
-    unknown = [key for key in state if key not in own and not is_head[key]]
-    shapes = [key for key in own if key in state and not is_head[key] and own[key].shape != state[key].shape]
-    if missing or unknown or shapes:
-        wrong = [
-            f"{len(keys)} {what} ({keys[0]} …)"
-            for what, keys in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-            if keys
-        ]
-        raise UserError(
-            f"{path} holds other weights than {detector.spec.name}'s: of {len(own)} tensors {', '.join(wrong)}. "
-            f"Give the model.name (and model.kwargs) that the file was made for"
-        )
-    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
-    detector.backbone.load_state_dict(fitting, strict=False)
-
-
-def _strip(key: str) -> str:
-    """Names as timm has them: without what wrappers put before."""
-    for prefix in ("module.", "backbone.", "model."):
-        key = key.removeprefix(prefix)
-    return key
-
-
-# What readers of weight files say of other files; the last three are torch's unpickler before a text.
-_UNREADABLE = (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError)
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    import safetensors.torch
-
-    if not path.is_file():
-        raise UserError(f"model.weights={path} does not exist, or is not a file")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason}") from error
-    for wrapper in ("state_dict", "model"):
-        state = state.get(wrapper, state) if isinstance(state, dict) else state
-    if not (isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())):
-        raise UserError(f"model.weights={path} holds no state dict (names → tensors)")
-    return state

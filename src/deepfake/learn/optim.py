@@ -1,32 +1,153 @@
-"""Optimiser and schedule."""
+"""Optimiser and schedule: timm's optimisers by name, torch's schedules."""
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+
+from deepfake.errors import UserError, closest
+
+# What constructors of optimisers say of values that they do not take.
+_REFUSALS = (TypeError, ValueError, LookupError, RuntimeError, AssertionError)
 
 
-def build_optimizer(model: nn.Module, *, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; vectors (norms and biases) are not decayed."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-    vectors = [parameter for parameter in parameters if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr)
+def build_optimizer(
+    model: nn.Module,
+    *,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    momentum: float = 0.9,
+    layer_decay: float = 1.0,
+    kwargs: dict[str, Any] | None = None,
+) -> torch.optim.Optimizer:
+    """timm's optimiser `name` for the weights of a timm model that require gradients.
+
+    lr: peak rate of the last layers; a layer that is k before them has lr * layer_decay**k, by timm's order of layers.
+    weight_decay: norms, biases and what the model itself excepts have none. momentum: where the optimiser has one.
+    kwargs: further arguments of its constructor.
+    UserError for a name that timm does not have, or that cannot be used here, and for arguments that it does not take.
+    """
+    import timm.optim
+
+    kwargs = dict(kwargs or {})
+    _check_kwargs(name, kwargs, _optimizer_class(name))
+    groups = _param_groups(model, lr=lr, weight_decay=weight_decay, layer_decay=layer_decay)
+    assert groups, "no weight requires a gradient"
+    try:
+        return timm.optim.create_optimizer_v2(
+            groups, opt=name, lr=lr, weight_decay=weight_decay, momentum=momentum, **kwargs
+        )
+    except _REFUSALS as error:
+        given = f"optim.momentum={momentum}, optim.kwargs={kwargs}"
+        raise UserError(f"optim.name={name} does not take {given}: {_one_line(error)}") from error
+
+
+def _optimizer_class(name: str) -> Callable[..., torch.optim.Optimizer]:
+    """The class behind timm's name, or behind x in lookahead_x."""
+    import timm.optim
+
+    base = name.lower().removeprefix("lookahead_")
+    known = timm.optim.list_optimizers()
+    if base not in known:
+        hint = closest(base, known) or " Some that it has: adam, adamw, lamb, lion, momentum, radam, sgd."
+        raise UserError(f"optim.name={name} is not an optimiser of timm {timm.__version__}.{hint}")
+    if timm.optim.get_optimizer_info(base).second_order:
+        raise UserError(f"optim.name={name} needs gradients of gradients, which training here does not compute")
+    try:
+        return timm.optim.get_optimizer_class(base, bind_defaults=False)
+    except (AssertionError, ImportError) as error:  # NVIDIA's apex and bitsandbytes
+        raise UserError(f"optim.name={name} cannot be used on this machine: {_one_line(error)}") from error
+
+
+def _check_kwargs(name: str, kwargs: dict[str, Any], optimizer: Callable[..., torch.optim.Optimizer]) -> None:
+    """UserError for arguments that the constructor lacks: timm drops some of them without a word."""
+    own_keys = {"params", "lr", "weight_decay", "momentum"}
+    takes = [key for key in inspect.signature(optimizer).parameters if key not in own_keys]
+    unknown = [key for key in kwargs if key not in takes]
+    if unknown:
+        raise UserError(
+            f"optim.kwargs.{unknown[0]} is no argument of optim.name={name}; it takes {', '.join(takes)} "
+            f"(and optim.lr, optim.weight_decay, optim.momentum)"
+        )
+
+
+def _param_groups(model: nn.Module, *, lr: float, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
+    """timm's groups of the weights that require gradients, each with its rate as `lr`."""
+    from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+
+    not_decayed = getattr(model, "no_weight_decay", set)()
+    if layer_decay == 1:
+        groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=not_decayed)
+    else:
+        groups = param_groups_layer_decay(
+            model, weight_decay, no_weight_decay_list=not_decayed, layer_decay=layer_decay
+        )
+    for group in groups:  # lr_scale is heeded by timm's schedules alone, and ours are torch's
+        group["lr"] = lr * group.pop("lr_scale", 1.0)
+    return [group for group in groups if group["params"]]
 
 
 def build_schedule(
-    optimizer: torch.optim.Optimizer, *, total_steps: int, warmup: float
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """A factor on the rate: a line from near 0 to 1 over the first `warmup` share of steps, then half a cosine to 0."""
+    optimizer: torch.optim.Optimizer, *, name: str, total_steps: int, warmup: float, power: float = 0.9
+) -> LRScheduler:
+    """The rate of each step, from each group's own as its peak; above 0 in steps 0 to total_steps - 1.
+
+    name: cosine, poly, constant: over the first round(warmup * total_steps) steps a line up from near 0, then half a
+    cosine to 0, (1 - done)**power, or no change, where `done` goes from 0 to 1. one_cycle: torch's OneCycleLR, whose
+    rise takes the share `warmup`; see _one_cycle.
+    """
+    if name == "one_cycle":
+        return _one_cycle(optimizer, total_steps=total_steps, warmup=warmup)
+    fall = {
+        "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+        "poly": lambda done: (1 - done) ** power,
+        "constant": lambda done: 1.0,
+    }[name]
     warmup_steps = round(warmup * total_steps)
 
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / (warmup_steps + 1)
         done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return fall(min(1.0, done))
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return LambdaLR(optimizer, factor)
+
+
+def _one_cycle(optimizer: torch.optim.Optimizer, *, total_steps: int, warmup: float) -> OneCycleLR:
+    """OneCycleLR from 1/25 of the rate to all of it and down to 4e-6 of it; momentum falls and rises against it.
+
+    The peak is in step warmup * total_steps - 1, so a rise of one step or less is none, and one step is left to fall
+    in: torch divides by zero otherwise. A cycle has two steps at least: the only step of one would be that of 4e-6.
+    """
+    steps = max(2, total_steps)
+    rise = min(warmup * steps, steps - 1)
+    return OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=steps,
+        pct_start=rise / steps if rise > 1 else 0.0,
+        cycle_momentum=_has_one_momentum(optimizer),
+    )
+
+
+def _has_one_momentum(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether OneCycleLR's momentum, 0.95 to 0.85, has a place: a momentum that is on, or the first of Adam's betas.
+
+    Not in Adan, whose three betas mean something else, nor in Muon, where torch would turn its fallback's alone.
+    """
+    group = optimizer.param_groups[0]
+    if "betas" in group:
+        return len(group["betas"]) == 2 and "momentum" not in group
+    return bool(group.get("momentum"))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

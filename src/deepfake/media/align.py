@@ -27,12 +27,26 @@ def crop_face(
     align=similarity: rotated, scaled and moved so that the five landmarks (5, 2) lie as near the template as least
     squares can bring them, the template widened by `margin` on each side in the same way.
     """
+    return _warp(frame_HWC, _crop_matrix(box_xyxy, landmarks_xy, align=align, margin=margin, size=size), size)
+
+
+def landmarks_in_crop(
+    box_xyxy: np.ndarray, landmarks_xy: np.ndarray, *, align: str, margin: float, size: int
+) -> np.ndarray:
+    """Where the landmarks (5, 2) of a frame, px, lie in the crop that crop_face cuts; nan stays nan."""
+    known = landmarks_xy if np.isfinite(landmarks_xy).all() else None
+    matrix = _crop_matrix(box_xyxy, known, align=align, margin=margin, size=size)
+    return landmarks_xy @ matrix[:, :2].T + matrix[:, 2]
+
+
+def _crop_matrix(
+    box_xyxy: np.ndarray, landmarks_xy: np.ndarray | None, *, align: str, margin: float, size: int
+) -> np.ndarray:
+    """The (2, 3) matrix from coordinates of the frame to those of the crop."""
     if align == "similarity" and landmarks_xy is not None:
         target_xy = (TEMPLATE_XY + margin) / (1 + 2 * margin) * size
-        matrix = similarity(landmarks_xy, target_xy)
-    else:
-        matrix = _box_matrix(box_xyxy, margin, size)
-    return _warp(frame_HWC, matrix, size)
+        return similarity(landmarks_xy, target_xy)
+    return _box_matrix(box_xyxy, margin, size)
 
 
 def similarity(source_xy: np.ndarray, target_xy: np.ndarray) -> np.ndarray:

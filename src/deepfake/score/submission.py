@@ -48,17 +48,23 @@ def match_names(names: pd.Series, media_ids: pd.Series, where: str | Path) -> pd
     )
 
 
-def build_submission(sample: pd.DataFrame | None, logits: pd.Series, where: str | Path = "") -> pd.DataFrame:
+def build_submission(
+    sample: pd.DataFrame | None,
+    logits: pd.Series,
+    where: str | Path = "",
+    *,
+    columns: tuple[str, str] = ("filename", "label"),
+) -> pd.DataFrame:
     """Names and probabilities of fake, a row for each expected medium.
 
-    sample: gives column names, rows and their order; None = `filename,label`, every medium in order.
+    sample: gives column names, rows and their order; None = `columns`, every medium in order.
     logits: by media_id, finite, for every test medium.
     """
     if sample is None:
-        names, columns = pd.Series(_short_names(list(logits.index))), ["filename", "label"]
+        names = pd.Series(_short_names(list(logits.index)))
         wanted = pd.Series(list(logits.index))
     else:
-        names, columns = sample.iloc[:, 0], list(sample.columns[:2])
+        names, columns = sample.iloc[:, 0], tuple(sample.columns[:2])
         wanted = match_names(names, pd.Series(list(logits.index)), where)
     values = sigmoid(logits.loc[wanted].to_numpy())
     assert np.isfinite(values).all() and ((values >= 0) & (values <= 1)).all()

@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,8 @@ def progress(total: int, label: str, unit: str, done: int = 0) -> tqdm:
     """A bar with rate and time left; where the output is not a terminal, a line every ten seconds or so."""
     from tqdm import tqdm
 
+    if os.environ.get("RANK", "0") != "0":  # of processes that train together one shows how far they are
+        return tqdm(disable=True)
     shown = {"mininterval": 0.2} if sys.stderr.isatty() else {"mininterval": 10.0, "file": _Lines(), "ncols": 100}
     return tqdm(total=total, initial=done, desc=f"         {label:<8}", unit=f" {unit}", dynamic_ncols=True, **shown)
 
@@ -118,18 +121,38 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def alone(lock: Path | None, otherwise: str) -> Iterator[None]:
+    """Hold a lock file (None: none), which a kill frees; UserError `otherwise` when another process holds it."""
+    import fcntl
+
+    if lock is None:
+        yield
+        return
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(otherwise) from error
+        yield
+
+
 def worker_count(asked: int) -> int:
     """Number of worker processes, at least 1: as asked, or (-1) one a core that this process may use, at most 16."""
     return max(1, asked if asked >= 0 else min(16, _cores()))
 
 
-def loader_workers(asked: int) -> int:
-    """Processes that load crops: as asked, or (-1) one a core for a GPU, none where the cores are the model's."""
+def loader_workers(asked: int, *, processes: int = 1) -> int:
+    """Processes that load crops: as asked, or (-1) one a core for a GPU, none where the cores are the model's.
+
+    processes: those of this machine that train together, which share the cores.
+    """
     import torch
 
     if asked >= 0:
         return asked
-    return worker_count(-1) if torch.cuda.is_available() else 0
+    return max(1, worker_count(-1) // processes) if torch.cuda.is_available() else 0
 
 
 def share(part: int, whole: int) -> str:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake import layout
 from deepfake.config import Config
-from deepfake.errors import UserError
 from deepfake.journal import Journal
-from deepfake.stages.common import crop_settings, listed, progress, raw_root, say, share, worker_count
+from deepfake.stages.common import alone, crop_settings, listed, progress, raw_root, say, share, worker_count
 from deepfake.tables import (
     EXTRACTED,
     FACE_KEY,
@@ -61,7 +58,8 @@ def run(cfg: Config) -> None:
     if _is_complete(cfg, wanted) and (is_current(faces_path, provenance) or is_current(faces_path, whole)):
         say("extract", f"up to date: {faces_path}{_failures(cfg, wanted)}")
         return
-    with _alone(layout.extract_lock(cfg.paths.data, cfg.dataset)):
+    lock = layout.extract_lock(cfg.paths.data, cfg.dataset)
+    with alone(lock, f"another process is extracting into {lock.parent}: wait for it, or stop it"):
         _remove_other_settings(cfg, faces_path, provenance)
         journal = Journal(layout.faces_journal(cfg.paths.data, cfg.dataset), digest(provenance.config))
         _extract_pending(cfg, media, wanted, journal)
@@ -81,19 +79,6 @@ def _is_complete(cfg: Config, wanted: pd.DataFrame) -> bool:
     if not (problems.is_file() and layout.extracted_table(cfg.paths.data, cfg.dataset).is_file()):
         return False
     return cfg.extract.retry == "none" or not PROBLEMS.read(problems).media_id.isin(wanted.media_id).any()
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold the data set's lock; UserError when another process extracts it. A killed process holds none."""
-    import fcntl
-
-    with open(lock, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is extracting into {lock.parent}: wait for it, or stop it") from error
-        yield
 
 
 def _remove_other_settings(cfg: Config, faces_path: Path, provenance: Provenance) -> None:

@@ -80,7 +80,7 @@ def _test_media(cfg: Config) -> pd.DataFrame:
 
 
 def _prepare(cfg: Config) -> Job:
-    from deepfake.learn.checkpoint import read_facts
+    from deepfake.learn.facts import read_facts
     from deepfake.score.submission import read_sample
 
     folds = _chosen_folds(cfg)
@@ -122,15 +122,17 @@ def _score_crops(cfg: Config, job: Job) -> pd.DataFrame:
     from deepfake.learn.engine import choose_precision, predict
     from deepfake.score.pool import view_rows
 
-    precision = choose_precision(cfg.train.amp if torch.cuda.is_available() else "auto")
+    precision = choose_precision(
+        cfg.train.amp if torch.cuda.is_available() else "auto", channels_last=cfg.train.channels_last
+    )
     folder = layout.dataset_folder(cfg.paths.data, cfg.dataset)
     paths = [folder / path for path in job.faces.path]
     tables = []
     with progress(len(paths) * len(job.folds), "infer", "crops") as bar:
         for name, fold in job.folds.items():
-            detector = load_detector(layout.best_weights(fold)).to(precision.device)
+            detector = precision.place(load_detector(layout.best_weights(fold)))
             spec = detector.spec
-            data = CropDataset(paths, image_size=spec.image_size, interpolation=spec.interpolation)
+            data = CropDataset(paths, image_size=spec.image_size, interpolation=spec.interpolation, resize=spec.resize)
             loader = ordered_loader(data, batch_size=cfg.infer.batch_size, num_workers=loader_workers(cfg.num_workers))
             logits = predict(detector, loader, views=cfg.infer.tta, precision=precision, on_step=bar.update)
             rows = view_rows(job.faces, logits, cfg.infer.tta).assign(run=cfg.run, fold=name)
@@ -145,7 +147,7 @@ def _submit(cfg: Config, job: Job, logits: pd.DataFrame) -> None:
     fallback, source = _fallback(cfg, job)
     problems = _problems(cfg, job)
     pooled = medium_logits(logits, fallback).reindex(sorted(job.media.media_id), fill_value=fallback)
-    submission = build_submission(job.sample, pooled, job.sample_path or "")
+    submission = build_submission(job.sample, pooled, job.sample_path or "", columns=cfg.infer.columns)
     path = layout.submission_csv(cfg.paths.submissions, job.name)
     PROBLEMS.write(problems, layout.problems_table(path.parent, "infer"))
     write_json(
@@ -169,7 +171,7 @@ def _fallback(cfg: Config, job: Job) -> tuple[float, str]:
     """The logit for media without a face, and where it comes from: see score.pool.fallback_logit."""
     import pandas as pd
 
-    from deepfake.learn.checkpoint import read_facts
+    from deepfake.learn.facts import read_facts
     from deepfake.score.pool import fallback_logit
 
     oof = [OOF.read(layout.oof_table(fold)) for name, fold in job.folds.items() if name != "full"]

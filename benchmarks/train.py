@@ -1,0 +1,244 @@
+"""Training side by side, in crops a second: (a) a model on synthetic tensors that are already on the device, (b) our
+training of it on real crops, (c) timm's own loader and step on the same crops.
+
+    python benchmarks/train.py [--crops FOLDER]
+
+Without --crops, on crops of the demo set, cut by our extraction. Writes benchmarks/results/train-<hardware>.md.
+
+Each arm is a process of its own that warms up first; the arms take turns, and the medians of the rounds count. (a) and
+(b) are deepfake.learn.trainer.Trainer, fed with one batch again and again, and with deepfake.learn.dataset's loader
+under the default augmentation. (c) is timm.data.create_loader with the settings of timm's train.py (random resized
+window, flip, colour jitter, its prefetcher on a GPU), and the step that train.py takes, with the same model, precision,
+memory format, optimiser and loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from machine import RESULTS, hardware, slug, table
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+ARMS = {
+    "a": "the model on tensors that are there",
+    "b": "ours",
+    "c": "timm's loader and step",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model at a size (px), crops a step, and steps that are timed."""
+
+    model: str
+    size: int
+    batch: int
+    steps: int
+
+
+ON_CPU = (Task("mobilenetv2_100", 160, 32, 12), Task("resnet18", 224, 32, 12))
+ON_GPU = (Task("tf_efficientnet_b4", 380, 64, 100), Task("convnext_base", 224, 128, 100))
+
+
+def cut_people(folder: Path, size: int) -> Path:
+    """PNG crops of rendered people at `size` px, as extraction gives them, linked into real/ and fake/ of a folder."""
+    from deepfake.forge.demo import render_demo
+    from deepfake.tables import FACES, MEDIA
+
+    render_demo(folder / "people", seed=0, num_workers=os.cpu_count(), num_train=24, num_test=2)
+    wanted = ["data.root=people", "extract.split=train", f"crop.size={size}", f"data.name=at{size}"]
+    command = [sys.executable, "-m", "deepfake", "index", "extract", *wanted]
+    subprocess.run(command, cwd=folder, env=environment(), check=True, capture_output=True)
+    data = folder / "data" / f"at{size}"
+    faces = FACES.read(data / "faces.parquet").merge(MEDIA.read(data / "media.parquet")[["media_id", "label"]])
+    classes = folder / f"classes{size}"
+    for number, (path, label) in enumerate(zip(faces.path, faces.label)):
+        link = classes / ("fake" if label else "real") / f"{number:06d}.png"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(data / path)
+    return classes
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT / "src"), "GOMP_SPINCOUNT": "1000"}  # as the command sets it
+
+
+def build(task: Task):
+    """The model, without its own weights, and how it is computed: one for all arms."""
+    import torch
+
+    from deepfake.learn.engine import choose_precision
+    from deepfake.learn.models import build_detector, resolve_spec
+
+    torch.manual_seed(0)
+    return build_detector(resolve_spec(task.model, image_size=task.size)), choose_precision("auto")
+
+
+def our_speed(task: Task, batches, before) -> float:
+    """Crops a second of our trainer over `batches`, a function that gives an epoch's; `before` sets an epoch."""
+    from deepfake.learn.trainer import Phase, Recipe, Trainer
+
+    detector, precision = build(task)
+    recipe = Recipe(phases=[Phase("all", 2, "adamw", 1e-4)])
+    trainer = Trainer(detector, recipe, steps_of_epochs=[task.steps] * 2, precision=precision)
+    figures = []
+    for epoch in range(2):  # the first warms up
+        before(epoch)
+        figures.append(trainer.train_epoch(batches()))
+    return figures[1].crops_per_s
+
+
+def arm_a(task: Task, classes: Path) -> float:
+    import torch
+
+    _, precision = build(task)
+    images = torch.randint(0, 256, (task.batch, 3, task.size, task.size), dtype=torch.uint8)
+    batch = precision.send(images), torch.arange(task.batch, device=precision.device) % 2.0, torch.arange(task.batch)
+    return our_speed(task, lambda: itertools.repeat(batch, task.steps), lambda epoch: None)
+
+
+def arm_b(task: Task, classes: Path) -> float:
+    from deepfake.config import AugmentConfig, Config
+    from deepfake.learn.augment import build_augment
+    from deepfake.learn.dataset import CropDataset, train_loader
+    from deepfake.learn.sampling import EpochBatches, Rows
+    from deepfake.stages.common import loader_workers
+
+    paths = sorted(classes.rglob("*.png"))
+    paths = paths * -(-task.batch * task.steps // len(paths))
+    names, labels = np.arange(len(paths)), np.array([path.parent.name == "fake" for path in paths], int)
+    rows = Rows.from_names(media=names, labels=labels, methods=labels, sources=names, frames=0 * names)
+    batches = EpochBatches(rows, sampler="all", frames_per_medium=1, batch_size=task.batch, seed=0)
+    settings = dataclasses.asdict(AugmentConfig())
+    one_picture = inspect.signature(build_augment).parameters
+    data = CropDataset(
+        paths,
+        labels,
+        image_size=task.size,
+        interpolation="bicubic",
+        augment=build_augment(**{name: value for name, value in settings.items() if name in one_picture}),
+    )
+    loader = train_loader(data, batches, num_workers=loader_workers(Config().num_workers))
+
+    def before(epoch: int) -> None:
+        batches.epoch, batches.start = epoch, batches.steps(epoch) - task.steps
+
+    return our_speed(task, lambda: loader, before)
+
+
+def arm_c(task: Task, classes: Path) -> float:
+    """What timm's train.py does: its loader and transforms, its step, its meter that reads the loss at times."""
+    import torch
+    from timm.data import create_dataset, create_loader
+    from timm.optim import create_optimizer_v2
+
+    detector, precision = build(task)
+    model = precision.place(detector).backbone.train()
+    on_gpu = precision.device.type == "cuda"
+    data = create_dataset("", root=str(classes), split="train", is_training=True)
+    data.reader.samples = data.reader.samples * -(-task.batch * 2 * task.steps // len(data))
+    cores = len(os.sched_getaffinity(0))
+    loader = create_loader(
+        data,
+        input_size=(3, task.size, task.size),
+        batch_size=task.batch,
+        is_training=True,
+        use_prefetcher=on_gpu,
+        hflip=0.5,
+        color_jitter=0.4,
+        interpolation="random",
+        num_workers=cores,
+        device=precision.device,
+        persistent_workers=True,
+    )
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.01)
+    scaler = precision.scaler()
+    began = 0.0
+    for step, (images, labels) in enumerate(itertools.islice(loader, 2 * task.steps)):
+        if step == task.steps:  # the first half warms up
+            if on_gpu:
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+        images = images.to(precision.device).contiguous(memory_format=torch.channels_last)
+        with precision.autocast():
+            logits = model(images).squeeze(1)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.to(logits.device).float())
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        if step % 50 == 0:
+            loss.item()
+    if on_gpu:
+        torch.cuda.synchronize()
+    return task.batch * task.steps / (time.perf_counter() - began)
+
+
+def measure(task: Task, classes: Path, rounds: int, bar: tqdm) -> dict[str, list[float]]:
+    """Crops a second of each arm, each in a process of its own; the arms take turns."""
+    speeds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    for _ in range(rounds):
+        for arm in ARMS:
+            asked = json.dumps(dataclasses.asdict(task))
+            command = [sys.executable, __file__, "--arm", arm, "--task", asked, "--crops", str(classes)]
+            done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"arm {arm} of {task.model} failed:\n{done.stderr}")
+            speeds[arm].append(float(done.stdout.split()[-1]))
+            bar.update()
+    return speeds
+
+
+def describe(task: Task, speeds: dict[str, list[float]]) -> str:
+    middle = {arm: statistics.median(values) for arm, values in speeds.items()}
+    rows = []
+    for arm, about in ARMS.items():
+        spread = f"{min(speeds[arm]):.1f} to {max(speeds[arm]):.1f}"
+        rows.append([f"{arm} {about}", f"{middle[arm]:.1f}", spread, f"{middle[arm] / middle['a']:.2f}"])
+    what = f"## {task.model} at {task.size} px, {task.batch} crops a step\n\n"
+    ratio = f"\n(b) is {middle['b'] / middle['a']:.2f} × (a) and {middle['b'] / middle['c']:.2f} × (c).\n"
+    return what + table(["arm", "crops a second, median", "range", "÷ a"], rows) + ratio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--crops", type=Path, help="a folder real/ and a folder fake/ of PNG crops")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--task", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "src"))
+    if args.arm:
+        speed = {"a": arm_a, "b": arm_b, "c": arm_c}[args.arm](Task(**json.loads(args.task)), args.crops)
+        print(speed)
+        return
+    import torch
+
+    tasks = ON_GPU if torch.cuda.is_available() else ON_CPU
+    parts = [f"# Training on {hardware(gpu=True)}, {args.rounds} rounds\n"]
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=len(tasks) * args.rounds * len(ARMS), unit=" arm") as bar:
+        for task in tasks:
+            classes = args.crops or cut_people(Path(folder) / str(task.size), 256 if task.size <= 256 else 384)
+            parts.append(describe(task, measure(task, classes.resolve(), args.rounds, bar)))
+            tqdm.write(parts[-1])
+    path = RESULTS / f"train-{slug(hardware(gpu=True))}.md"
+    path.write_text("\n".join(parts))
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Starting weights from a local file: safetensors, or what torch.save wrote, read without running anything in it."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from deepfake.errors import UserError
+from deepfake.learn.models import Detector
+
+# What safetensors and torch.load(weights_only=True) were seen to raise for code, for other files and for flipped bytes.
+UNREADABLE = (
+    SafetensorError,
+    pickle.PickleError,
+    struct.error,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def load_weights(detector: Detector, path: Path) -> None:
+    """Load a local weight file of the same architecture into the backbone; its classifier only where it has our shape.
+
+    UserError, naming what does not match, when the file is not there, not readable without pickle, or of another
+    model. A classifier of another size is expected (ImageNet's has 1000 classes) and left fresh.
+    """
+    state = {_strip(key): value for key, value in _read_state(path).items()}
+    own = detector.backbone.state_dict()
+    scalars = [key for key, value in own.items() if value.ndim == 0 and key in state and state[key].numel() == 1]
+    state |= {key: state[key].reshape(()) for key in scalars}  # some writers store counters as arrays of one
+    wrong = _mismatches(own, state, _classifier_names(detector))
+    if wrong:
+        raise UserError(
+            f"{path} holds other weights than {detector.spec.name}'s: of {len(own)} tensors {', '.join(wrong)}. "
+            f"Give the model.name (and model.kwargs) that the file was made for"
+        )
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    detector.backbone.load_state_dict(fitting, strict=False)
+
+
+def _strip(key: str) -> str:
+    """Names as timm has them: without what wrappers put before."""
+    for prefix in ("module.", "backbone.", "model."):
+        key = key.removeprefix(prefix)
+    return key
+
+
+def _classifier_names(detector: Detector) -> tuple[str, ...]:
+    names = detector.backbone.pretrained_cfg.get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _mismatches(
+    own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], classifiers: tuple[str, ...]
+) -> list[str]:
+    """What keeps the state from filling a model's own, apart from its classifiers: `2 missing (conv1.weight …)`."""
+    prefixes = tuple(f"{name}." for name in classifiers)
+    own = {key: value for key, value in own.items() if not key.startswith(prefixes)}
+    state = {key: value for key, value in state.items() if not key.startswith(prefixes)}
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    found = {
+        "missing": [key for key in own if key not in state],
+        "unknown": [key for key in state if key not in own],
+        "of another shape": shapes,
+    }
+    return [f"{len(keys)} {what} ({keys[0]} …)" for what, keys in found.items() if keys]
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Names → tensors. UserError when the file is not there, unreadable, or holds (or is) something else."""
+    if not path.is_file():
+        raise UserError(f"model.weights={path} does not exist, or is not a file")
+    try:
+        state = _read(path)
+    except (*UNREADABLE, OSError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason}") from error
+    for wrapper in ("state_dict", "model"):
+        state = state.get(wrapper, state) if isinstance(state, dict) else state
+    named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not (named and all(isinstance(value, torch.Tensor) for value in state.values())):
+        raise UserError(f"model.weights={path} holds no state dict (names → tensors)")
+    return state
+
+
+def _read(path: Path) -> Any:
+    """safetensors by its suffix, anything else by torch's restricted unpickler, which runs no code of the file."""
+    import safetensors.torch
+
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)

@@ -1,0 +1,93 @@
+"""Training is killed thirty times, at random, and ends with the weights of a training that nobody disturbed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pipeline import TINY
+
+KILLS = 30
+SETTINGS = (
+    *("fold=0", "train.save_minutes=0", "train.phases=[{trains: head, epochs: 4}, {trains: all, epochs: 20}]"),
+    *("train.ema=0.9", "train.batch_size=4", "model.drop_rate=0.3", "augment.mixup=0.4", "num_workers=0"),
+)
+
+
+def train(folder: Path, arguments: list[str]) -> None:
+    """In a process of its own: `python -m deepfake train …` in a folder."""
+    from deepfake.__main__ import main
+
+    os.chdir(folder)
+    with open("log.txt", "a") as log:
+        sys.stderr = log
+        sys.exit(main(["train", *arguments]))
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that come with torch and the rest imported, so that a start takes a fraction of a second."""
+    context = multiprocessing.get_context("forkserver")
+    modules = ("torch", "timm", "pandas", "pyarrow", "albumentations", "torchvision", "torch.utils.tensorboard")
+    context.set_forkserver_preload([*modules, "sklearn.metrics", "deepfake.stages.train", "deepfake.learn.trainer"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def crops(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo set is cut and split."""
+    from deepfake.__main__ import main
+
+    folder, before = tmp_path_factory.mktemp("crops"), Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["index", "folds", "extract", f"data.root={demo_root}", *TINY]) == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+def start(processes, folder: Path, arguments: list[str]):
+    process = processes.Process(target=train, args=(folder, arguments))
+    process.start()
+    return process
+
+
+def test_thirty_kills_at_random_change_nothing(processes, crops: Path, demo_root: Path, tmp_path: Path) -> None:
+    arguments = [f"data.root={demo_root}", *TINY, *SETTINGS]
+    for name in ("undisturbed", "killed"):
+        shutil.copytree(crops, tmp_path / name)
+    undisturbed = start(processes, tmp_path / "undisturbed", arguments)
+    undisturbed.join()
+    assert undisturbed.exitcode == 0, (tmp_path / "undisturbed/log.txt").read_text()
+    rng, kills, last = np.random.default_rng(0), 0, tmp_path / "killed/runs/people/fold0/last.pt"
+    wait_s = 0.1
+    while kills < KILLS:
+        before = last.stat().st_mtime_ns if last.is_file() else 0
+        process = start(processes, tmp_path / "killed", arguments)
+        process.join(rng.uniform(0, wait_s))
+        assert process.exitcode in (None, 0), (tmp_path / "killed/log.txt").read_text()
+        assert process.exitcode is None, f"it ended after {kills} kills: make it longer"
+        process.kill()
+        process.join()
+        kills += 1
+        advanced = last.is_file() and last.stat().st_mtime_ns > before
+        wait_s *= 0.8 if advanced else 1.5  # so that kills fall before, in and after the first steps
+    final = start(processes, tmp_path / "killed", arguments)
+    final.join()
+    assert final.exitcode == 0, (tmp_path / "killed/log.txt").read_text()
+    assert "going on after epoch" in (tmp_path / "killed/log.txt").read_text()
+    folders = [tmp_path / name / "runs/people/fold0" for name in ("killed", "undisturbed")]
+    for name in ("best.safetensors", "oof.parquet"):
+        assert len({(folder / name).read_bytes() for folder in folders}) == 1
+    one, other = (torch.load(folder / "last.pt", weights_only=True) for folder in folders)
+    for part in ("model", "ema"):
+        assert all(torch.equal(value, other["trainer"][part][name]) for name, value in one["trainer"][part].items())
+    losses = [[line["train_loss"] for line in state["history"]] for state in (one, other)]
+    assert losses[0] == losses[1] and len(losses[0]) == 24

@@ -1,0 +1,83 @@
+"""Every preset builds its model, its data and its optimisers, and trains two steps of each phase on tiny input."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from deepfake import layout
+from deepfake.configure import load_config, presets
+from deepfake.learn.distributed import ALONE
+from deepfake.learn.engine import Precision
+from deepfake.learn.trainer import Trainer
+from deepfake.stages.setup import build_model, build_recipe, training_batches, training_data
+from deepfake.tables import LANDMARK_COLUMNS
+
+RECIPES = (
+    *("stylegan_resnext101", "ffdi_resnet18", "cnndetection_resnet50", "dfdc_b7", "dfdc_b4", "ffdi_convnext"),
+    *("gend_vit_l", "demo", "cpu_small"),
+)
+TINY_SIDE = {"gend_vit_l": 28}  # its patches have 14 px
+
+
+def test_the_recipes_are_there():
+    assert set(presets()) == set(RECIPES)
+
+
+def test_every_recipe_says_what_to_type_how_long_it_takes_and_what_to_expect():
+    for path in presets().values():
+        comment = path.read_text().split("\n")[0]
+        assert comment.startswith("# ./run_")
+        head = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+        assert any(word in head for word in ("hour", "day", "minute"))
+        assert any(word in head for word in ("AUC", "AP", "accuracy", "log loss", "submission"))
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> pd.DataFrame:
+    """Eight reals and a fake of each, at the same place of the same frame; pictures of 40 px below data/x."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(8):
+        for label in (0, 1):
+            path = f"crops/{number}_{label}.png"
+            target = layout.dataset_folder(tmp_path / "data", "x") / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(target)
+            row = {"media_id": f"{number}_{label}", "label": label, "method": f"{label * (1 + number % 2)}"}
+            row |= {"source_id": f"{number}_0", "frame_idx": 0, "found": True, "path": path}
+            row |= dict.fromkeys(("x0", "y0"), 5.0) | dict.fromkeys(("x1", "y1"), 35.0)
+            rows.append(row | dict.fromkeys(LANDMARK_COLUMNS, 20.0))
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains_two_steps_of_each_phase_without_downloading(name: str, crops: pd.DataFrame, tmp_path: Path):
+    torch.set_num_threads(2)
+    cv2.setNumThreads(1)
+    side = TINY_SIDE.get(name, 32)
+    settings = [f"preset={name}", "data.root=x", f"paths.data={tmp_path / 'data'}", "model.pretrained=false"]
+    cfg = load_config([*settings, f"model.image_size={side}", "train.batch_size=8", "crop.size=40"])
+    if cfg.augment.random_crop:
+        cfg = dataclasses.replace(cfg, augment=dataclasses.replace(cfg.augment, random_crop=24))
+    detector, recipe = build_model(cfg), build_recipe(cfg)
+    data, batches = training_data(cfg, crops, detector.spec), training_batches(cfg, crops, ALONE)
+    collated = [torch.utils.data.default_collate([data[key] for key in keys]) for keys in batches]
+    assert [len(batch[0]) for batch in collated] == [8, 8]
+    steps = [len(collated)] * recipe.epochs
+    trainer = Trainer(detector, recipe, steps_of_epochs=steps, precision=Precision(torch.device("cpu")))
+    for number in range(len(recipe.phases)):
+        trainer.epoch = recipe.epochs_of(number)[0]
+        before = {key: value.detach().clone() for key, value in detector.named_parameters()}
+        figures = trainer.train_epoch(collated)
+        assert np.isfinite(figures.loss)
+        changed = {key for key, value in detector.named_parameters() if not torch.equal(value, before[key])}
+        trained = {key for key, value in detector.named_parameters() if value.requires_grad}
+        assert changed and changed <= trained
