@@ -111,7 +111,9 @@ class ModelConfig:
     mean: tuple[float, ...] = knob((), "mean of the input's three channels, 0 to 1; empty = the model's own")
     std: tuple[float, ...] = knob((), "deviation of the input's three channels; empty = the model's own")
     drop_rate: float = knob(0.0, "dropout before the last layer", low=0, high=1)
-    drop_path_rate: float = knob(0.0, "stochastic depth: share of residual branches left out", low=0, high=1)
+    drop_path_rate: float = knob(
+        0.0, "stochastic depth: share of branches left out; 0 = the model's own", low=0, high=1
+    )
     kwargs: dict[str, Any] = knob({}, "further arguments of timm.create_model, e.g. model.kwargs.pad_type=same")
 
 
@@ -213,7 +215,9 @@ class TrainConfig:
 class InferConfig:
     batch_size: int = knob(64, "crops in a step", low=1, shapes=False)
     tta: list[str] = knob(["identity", "hflip"], "test-time views whose logits are averaged: identity, hflip")
-    columns: tuple[str, str] = knob(("filename", "label"), "a submission's columns, without a sample submission")
+    columns: tuple[str, str] = knob(
+        ("filename", "label"), "a submission's columns, where no sample submission gives them", shapes=False
+    )
     sample_submission: str = knob("", "CSV that gives rows and column names; empty = sample_submission.csv in the root")
 
 

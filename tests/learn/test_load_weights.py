@@ -1,8 +1,7 @@
 """Starting from a local file: which files are taken, and what is said of the others."""
 
 import collections
-import os
-import pickle
+import random
 
 import pytest
 import safetensors.torch
@@ -10,7 +9,8 @@ import timm
 import torch
 
 from deepfake.errors import UserError
-from deepfake.learn.models import build_detector, load_weights, resolve_spec
+from deepfake.learn.models import build_detector, resolve_spec
+from deepfake.learn.weights import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -98,24 +98,7 @@ def test_weights_of_another_model_are_refused_and_nothing_is_loaded(tmp_path, de
     assert all(torch.equal(value, before[key]) for key, value in detector.backbone.state_dict().items())
 
 
-class Code:
-    """Unpickled, it would make the folder that it is given."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, detector):
-    torch.save({"state_dict": Code(tmp_path / "ran")}, tmp_path / "a.pth")
-    (tmp_path / "b.pth").write_bytes(pickle.dumps(Code(tmp_path / "ran")))
-    for name in ("a.pth", "b.pth"):
-        with pytest.raises(UserError, match=rf"{name} cannot be read as safetensors or weights-only \.pth"):
-            load_weights(detector, tmp_path / name)
-    assert not (tmp_path / "ran").exists()
+# Files with code in them: see test_checkpoint.py
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
@@ -126,7 +109,32 @@ def test_garbage_is_refused_by_name(tmp_path, detector, name, content):
         load_weights(detector, tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, {"state_dict": [1]}])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_flipped_bytes_are_refused_by_name_or_change_values_alone(tmp_path, detector, zipped):
+    path, rng = tmp_path / "w.pth", random.Random(0)
+    torch.save({"weight": torch.ones(3), "step": torch.zeros(2, 2)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in rng.sample(range(len(content)), 3):
+            content[place] = rng.randrange(256)
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"w\.pth (cannot be read|holds)"):
+            load_weights(detector, path)
+
+
+def test_a_file_that_may_not_be_read_is_refused_by_name(tmp_path, detector, monkeypatch):
+    def forbidden(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "w.pth").write_bytes(b"x")
+    monkeypatch.setattr(torch, "load", forbidden)
+    with pytest.raises(UserError, match=r"w\.pth cannot be read .*Permission denied"):
+        load_weights(detector, tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, {"state_dict": [1]}, {0: torch.zeros(1)}], ids=str)
 def test_what_is_no_state_dict_is_refused(tmp_path, detector, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"w\.pth holds no state dict"):

@@ -28,6 +28,8 @@ def load_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise ValueError(f"a {type(state).__name__}")
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except UNREADABLE as error:
         raise UserError(f"{path} is damaged: remove it, and this fold is trained from its start") from error
     return state
@@ -70,7 +72,7 @@ def load_detector(path: Path) -> Detector:
             f"{path} cannot be loaded: {detector_json(path)} has no {error}, it is damaged or of an older version of "
             f"this program; remove {path.parent}, train it again"
         ) from error
-    except (*UNREADABLE, OSError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
     if wrong:
         raise UserError(_golden_help(path, *wrong[0], versions))

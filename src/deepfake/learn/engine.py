@@ -76,13 +76,18 @@ def predict(
     precision: Precision,
     on_step: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """Logits (N, len(views)), float32, in the order of the batches. NonFiniteError where one is not finite."""
+    """Logits (N, len(views)), float32, in the order of the batches. NonFiniteError where one is not finite;
+    UserError where a batch is too large for the GPU.
+    """
     detector.eval()
     parts = []
     for images_NCHW, _, rows in batches:
         images_NCHW = precision.send(images_NCHW)
-        with precision.autocast():
-            logits = torch.stack([detector(VIEWS[view](images_NCHW)) for view in views], 1)
+        try:
+            with precision.autocast():
+                logits = torch.stack([detector(VIEWS[view](images_NCHW)) for view in views], 1)
+        except torch.OutOfMemoryError as error:
+            raise UserError(f"out of GPU memory with {len(rows)} crops at once: a smaller infer.batch_size") from error
         if not torch.isfinite(logits).all():
             raise NonFiniteError("a logit", rows.tolist())
         parts.append(logits.cpu().numpy())

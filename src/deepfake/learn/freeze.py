@@ -55,7 +55,7 @@ def _chosen(backbone: nn.Module, what: str) -> set[str]:
 def _head(backbone: nn.Module) -> set[str]:
     """Weights of timm's classifier, which in distilled models is several modules."""
     if not hasattr(backbone, "get_classifier"):
-        raise UserError(f"train.phases: this model names no head; {_examples(backbone)}")
+        raise UserError(f"train.phases: timm names no classifier of this model; {_examples(backbone)}")
     head = backbone.get_classifier()
     heads = head if isinstance(head, tuple | list) else (head,)
     return _names_of(backbone, (module for module in heads if isinstance(module, nn.Module)))
@@ -71,7 +71,7 @@ def _last_stage(backbone: nn.Module) -> set[str]:
     of_head = {group_of[name] for name in _head(backbone)}
     stages = set(group_of.values()) - of_head
     if not stages:
-        raise UserError(f"train.phases: this model is one stage; {_examples(backbone)}")
+        raise UserError(f"train.phases: trains=last_stage: to timm this model is one stage; {_examples(backbone)}")
     return {name for name, group in group_of.items() if group >= max(stages)}
 
 
@@ -80,11 +80,11 @@ def _stage_of_weights(backbone: nn.Module) -> dict[str, int]:
     from timm.models import group_parameters
 
     try:
-        return group_parameters(backbone, backbone.group_matcher(coarse=True), reverse=True)
-    except (AttributeError, AssertionError) as error:  # metaformer and others have none, rdnet's knows no stages
-        raise UserError(
-            f"train.phases: timm does not say what this model's stages are; {_examples(backbone)}"
-        ) from error
+        matcher = backbone.group_matcher(coarse=True)
+    except (AttributeError, AssertionError) as error:  # metaformers have none, rdnet's knows no stages
+        hint = _examples(backbone)
+        raise UserError(f"train.phases: trains=last_stage: timm names no stages of this model; {hint}") from error
+    return group_parameters(backbone, matcher, reverse=True)
 
 
 def _is_norm(module: nn.Module) -> bool:

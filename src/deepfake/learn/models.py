@@ -98,12 +98,15 @@ def resolve_spec(
 def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
     """The detector with fresh weights, or with timm's from its hub.
 
-    UserError when the hub cannot be reached or has no weights, or timm does not take the arguments.
+    UserError when the hub cannot be reached or has no weights, or timm does not take the arguments or the image size.
     """
     import timm
 
+    arguments = _arguments(spec)
     try:
-        backbone = timm.create_model(spec.name, pretrained=pretrained, num_classes=1, **_arguments(spec))
+        if "img_size" in arguments:
+            _check_size(spec, arguments)
+        backbone = timm.create_model(spec.name, pretrained=pretrained, num_classes=1, **arguments)
     except TypeError as error:
         raise UserError(_refused_help(spec, error)) from error
     except (OSError, RuntimeError) as error:  # timm and its hub wrap what the network says in one of these
@@ -111,6 +114,10 @@ def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
             raise
         raise UserError(_offline_help(spec.name, error)) from error
     for layer in _last_layers(backbone):
+        # timm draws an EfficientNet's last layer from ±1/sqrt(classes), here ±1: logits of ±13 before the first step.
+        nn.init.normal_(layer.weight, std=0.01)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
         layer.register_forward_hook(in_full_precision)
     return Detector(backbone, spec)
 
@@ -125,6 +132,25 @@ def _arguments(spec: ModelSpec) -> dict[str, Any]:
     arguments |= {"drop_path_rate": spec.drop_path_rate} if spec.drop_path_rate > 0 else {}
     arguments |= {"img_size": spec.image_size} if resized else {}
     return arguments | spec.kwargs
+
+
+def _check_size(spec: ModelSpec, arguments: dict[str, Any]) -> None:
+    """UserError when a model of a fixed size, built for another, cannot take such images (ViTs: whole patches only).
+
+    Most say so only at their first image: here one without pixels, on torch's meta device, which computes nothing.
+    """
+    import timm
+
+    try:
+        with torch.device("meta"):
+            twin = timm.create_model(spec.name, num_classes=1, **arguments).eval()
+            twin(torch.zeros(1, 3, spec.image_size, spec.image_size))
+    except (AssertionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160] or "it says no more"
+        raise UserError(
+            f"model.image_size={spec.image_size}: {spec.name} does not take images of that side ({reason}). "
+            f"Give model.image_size=0 for its own, or a multiple of its patches (often 14, 16 or 32 px)"
+        ) from error
 
 
 def _last_layers(backbone: nn.Module) -> Iterator[nn.Linear]:

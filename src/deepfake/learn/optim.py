@@ -67,15 +67,22 @@ def _optimizer_class(name: str) -> Callable[..., torch.optim.Optimizer]:
 
 
 def _check_kwargs(name: str, kwargs: dict[str, Any], optimizer: Callable[..., torch.optim.Optimizer]) -> None:
-    """UserError for arguments that the constructor lacks: timm drops some of them without a word."""
+    """UserError for arguments that the constructor lacks, and for lists of another length than its own.
+
+    Of the first timm drops some without a word; the second would fail in the first step.
+    """
     own_keys = {"params", "lr", "weight_decay", "momentum"}
-    takes = [key for key in inspect.signature(optimizer).parameters if key not in own_keys]
-    unknown = [key for key in kwargs if key not in takes]
-    if unknown:
-        raise UserError(
-            f"optim.kwargs.{unknown[0]} is no argument of optim.name={name}; it takes {', '.join(takes)} "
-            f"(and optim.lr, optim.weight_decay, optim.momentum)"
-        )
+    parameters = inspect.signature(optimizer).parameters
+    defaults = {key: parameter.default for key, parameter in parameters.items() if key not in own_keys}
+    for key, value in kwargs.items():
+        if key not in defaults:
+            raise UserError(
+                f"optim.kwargs.{key} is no argument of optim.name={name}; it takes {', '.join(defaults)}, "
+                f"beside optim.lr, optim.weight_decay and optim.momentum"
+            )
+        default = defaults[key]
+        if isinstance(default, tuple) and isinstance(value, tuple | list) and len(value) != len(default):
+            raise UserError(f"optim.kwargs.{key}={value}: optim.name={name} takes {len(default)}, as in {default}")
 
 
 def _param_groups(model: nn.Module, *, lr: float, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
@@ -124,16 +131,16 @@ def build_schedule(
 def _one_cycle(optimizer: torch.optim.Optimizer, *, total_steps: int, warmup: float) -> OneCycleLR:
     """OneCycleLR from 1/25 of the rate to all of it and down to 4e-6 of it; momentum falls and rises against it.
 
-    The peak is in step warmup * total_steps - 1, so a rise of one step or less is none, and one step is left to fall
-    in: torch divides by zero otherwise. A cycle has two steps at least: the only step of one would be that of 4e-6.
+    Its peak is in step warmup * total_steps - 1. A rise of one step or less is none, and one step is left to fall in,
+    as torch divides by the lengths of both. A cycle has two steps at least: the only step of one would be its end.
     """
     steps = max(2, total_steps)
-    rise = min(warmup * steps, steps - 1)
+    share = min(warmup, 1 - 1 / steps)
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=steps,
-        pct_start=rise / steps if rise > 1 else 0.0,
+        pct_start=share if share * steps > 1 else 0.0,
         cycle_momentum=_has_one_momentum(optimizer),
     )
 

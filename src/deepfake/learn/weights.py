@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from deepfake.errors import UserError
 from deepfake.learn.models import Detector
 
-# What safetensors and torch.load(weights_only=True) were seen to raise for code, for other files and for flipped bytes.
+# What safetensors and torch.load(weights_only=True) were seen to raise for code, for other, cut and damaged files.
 UNREADABLE = (
     SafetensorError,
     pickle.PickleError,
@@ -23,6 +23,7 @@ UNREADABLE = (
     AttributeError,
     EOFError,
     LookupError,
+    OSError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -83,7 +84,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"model.weights={path} does not exist, or is not a file")
     try:
         state = _read(path)
-    except (*UNREADABLE, OSError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason}") from error
     for wrapper in ("state_dict", "model"):

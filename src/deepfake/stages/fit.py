@@ -34,7 +34,8 @@ class Fold:
     """One fold's training under way.
 
     history: a dict an epoch, as in metrics.jsonl; best: that of the best epoch; trained: what an epoch that is not yet
-    validated has to say.
+    validated has to say; kept_epoch: whose weights lay on the disk when this process began; saved_s: when last.pt was
+    written, by the monotonic clock.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Fold:
     history: list[dict] = dataclasses.field(default_factory=list)
     best: dict | None = None
     trained: dict | None = None
+    kept_epoch: int = -1
     saved_s: float = 0.0
 
 
@@ -62,6 +64,7 @@ def train_fold(cfg: Config, crops: pd.DataFrame, name: str, made_from: dict[str,
         _write_oof(cfg, fold, precision)
     if world.leads:
         write_json({"epochs": len(fold.history), "best": fold.best}, layout.fold_done(fold.folder))
+    world.gather(None)  # nobody looks at what the fold leaves behind before it is there
 
 
 def score_rows(oof: pd.DataFrame) -> dict[str, float]:
@@ -209,6 +212,7 @@ def _validate(cfg: Config, fold: Fold, trainer: Trainer) -> dict[str, float]:
 def _resume(fold: Fold, trainer: Trainer) -> None:
     """Go on from last.pt, where there is one; from the start where the best weights, which are not in it, are lost."""
     from deepfake.learn.checkpoint import load_state
+    from deepfake.learn.facts import read_facts
 
     path = layout.last_checkpoint(fold.folder)
     state = load_state(path) if path.is_file() else None
@@ -219,6 +223,8 @@ def _resume(fold: Fold, trainer: Trainer) -> None:
     else:
         trainer.load_state(state["trainer"])
         fold.history, fold.best, fold.trained = state["history"], state["best"], state["trained"]
+        if fold.best:
+            fold.kept_epoch = read_facts(layout.best_weights(fold.folder))["metrics"]["epoch"]
         step = f", step {trainer.step}" if trainer.step else ""
         say("train", f"fold {fold.name}: going on after epoch {len(fold.history)} of {trainer.recipe.epochs}{step}")
     fold.saved_s = time.monotonic()
@@ -248,8 +254,8 @@ def _keep(cfg: Config, fold: Fold, trainer: Trainer, record: dict, board: Board 
     metric, last = cfg.train.metric, len(fold.history) == trainer.recipe.epochs
     best_so_far = None if fold.best is None else fold.best[metric]
     best = is_better(metric, record[metric], best_so_far) if metric in record else last
-    if best:
-        fold.best = record
+    if best or record["epoch"] == fold.kept_epoch:  # a kill came between its weights and last.pt
+        fold.best, best = record, True
     if board is None:
         return
     if best:
@@ -266,6 +272,7 @@ def _epoch_line(fold: Fold, recipe: Recipe, record: dict, best: bool) -> str:
     parts = [f"loss {record['train_loss']:.4f}"]
     if "auc" in record:
         parts += [f"AUC {record['auc']:.4f} (frames {record['frame_auc']:.4f})", f"log loss {record['log_loss']:.4f}"]
+        parts += [f"accuracy {record['accuracy']:.4f}"]
     parts += [f"{record['images_per_s']:.1f} images/s", f"{record['waited']:.0%} waiting for data"]
     seconds = record["train_s"] + record["validation_s"]
     phase = f" ({record['trains']})" if len(recipe.phases) > 1 else ""

@@ -56,6 +56,16 @@ def build_recipe(cfg: Config) -> Recipe:
     return Recipe(phases=phases, seed=cfg.seed, **{name: given[name] for name in names})
 
 
+def check_window(cfg: Config, spec: ModelSpec) -> None:
+    """UserError when training is to see a window that is larger than what it is cut from."""
+    window = cfg.augment.random_crop
+    if spec.resize and window > spec.image_size:
+        raise UserError(
+            f"augment.random_crop={window}, but crops are resized to {spec.image_size} px: take that or less, a larger "
+            f"model.image_size, or model.resize=false"
+        )
+
+
 def training_batches(cfg: Config, crops: pd.DataFrame, world: World) -> EpochBatches:
     """Which crops each step of each epoch shows."""
     from deepfake.learn.sampling import EpochBatches, Rows
@@ -83,6 +93,7 @@ def training_data(cfg: Config, crops: pd.DataFrame, spec: ModelSpec) -> CropData
     from deepfake.learn.augment import build_augment
     from deepfake.learn.pairs import aligned_twins
 
+    check_window(cfg, spec)
     settings = dataclasses.asdict(cfg.augment)
     in_batches = {"mixup", "cutmix"}
     before = {"random_crop", "pair_mixup", "pair_mixup_alpha", "erase_parts", "erase_half"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from deepfake.stages.common import (
     trained_folds,
 )
 from deepfake.stages.fit import score_rows, train_fold
-from deepfake.stages.setup import build_model, build_recipe
+from deepfake.stages.setup import build_model, build_recipe, check_window
 from deepfake.tables import FACES, FOLDS, MEDIA, OOF, differences, rows_digest, sha256
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def check(cfg: Config) -> None:
     check_crops(cfg)
     _chosen_folds(cfg)
     _check_same_run(cfg)
+    if cfg.train.compile and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        raise UserError("train.compile=true needs a C++ compiler (g++ or clang++), which is not there: leave it out")
     if not layout.faces_table(cfg.paths.data, cfg.dataset).is_file():
         _check_model(cfg)
 
@@ -72,9 +75,7 @@ def _check_model(cfg: Config) -> None:
 
     detector = build_model(cfg)
     check_phases(detector.backbone, build_recipe(cfg))
-    own, window = detector.spec.image_size, cfg.augment.random_crop
-    if window > own and detector.spec.resize:
-        raise UserError(f"augment.random_crop={window}, but crops are resized to {own} px: model.image_size, or less")
+    check_window(cfg, detector.spec)
 
 
 def _made_from(cfg: Config) -> dict[str, Any]:
