@@ -90,8 +90,10 @@ def build(task: Task):
 
 def our_speed(task: Task, batches, before) -> float:
     """Crops a second of our trainer over `batches`, a function that gives an epoch's; `before` sets an epoch."""
+    from deepfake.learn.engine import keep_freed_memory
     from deepfake.learn.trainer import Phase, Recipe, Trainer
 
+    keep_freed_memory()  # as the train stage does, for (a) as well
     detector, precision = build(task)
     recipe = Recipe(phases=[Phase("all", 2, "adamw", 1e-4)])
     trainer = Trainer(detector, recipe, steps_of_epochs=[task.steps] * 2, precision=precision)

@@ -132,25 +132,6 @@ def test_killed_extraction_goes_on_and_ends_with_the_same_table(
     )
 
 
-def test_killed_training_goes_on_from_its_last_epoch_to_the_same_weights(copy: Path, demo_root: Path) -> None:
-    import torch
-
-    command = ("train", "fold=0", f"data.root={demo_root}", *TINY, "train.epochs=12", "model.drop_rate=0.3")
-    run(copy, *command, "name=undisturbed")
-    log = copy / "runs/killed/fold0/metrics.jsonl"
-    kill_when(copy, lambda: count_lines(log) >= 2, *command, "name=killed")
-    assert "going on after epoch" in run(copy, *command, "name=killed")
-    epochs = [json.loads(line)["epoch"] for line in log.read_text().splitlines()]
-    assert epochs == list(range(12))
-    folders = [copy / "runs" / name / "fold0" for name in ("killed", "undisturbed")]
-    for name in ("best.safetensors", "oof.parquet"):
-        assert len({(folder / name).read_bytes() for folder in folders}) == 1
-    killed, undisturbed = (torch.load(folder / "last.pt", weights_only=True) for folder in folders)
-    assert [line["train_loss"] for line in killed["history"]] == [line["train_loss"] for line in undisturbed["history"]]
-    for name, tensor in undisturbed["model"].items():
-        assert torch.equal(tensor, killed["model"][name])
-
-
 def test_unreadable_and_faceless_media_are_listed_and_get_the_fallback(copy: Path, demo_root: Path) -> None:
     from PIL import Image
 

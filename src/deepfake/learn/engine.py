@@ -59,6 +59,19 @@ def choose_precision(amp: str, *, channels_last: bool = True, gpu: int = 0) -> P
     return Precision(device, dtype, channels_last)
 
 
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that tensors on the CPU give back, where the C library is glibc.
+
+    Otherwise each step's tensors go back to the system and are mapped, and zeroed, anew: a fifth of a step's time.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: and stay in it
+
+
 class NonFiniteError(RuntimeError):
     """The loss or a logit of a batch is nan or infinite. `rows` are the batch's rows of the data set."""
 

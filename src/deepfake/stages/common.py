@@ -144,7 +144,7 @@ def worker_count(asked: int) -> int:
 
 
 def loader_workers(asked: int, *, processes: int = 1) -> int:
-    """Processes that load crops: as asked, or (-1) one a core for a GPU, none where the cores are the model's.
+    """Processes that load crops: as asked, or (-1) one a core for a GPU, one for four cores where the model needs them.
 
     processes: those of this machine that train together, which share the cores.
     """
@@ -152,7 +152,8 @@ def loader_workers(asked: int, *, processes: int = 1) -> int:
 
     if asked >= 0:
         return asked
-    return max(1, worker_count(-1) // processes) if torch.cuda.is_available() else 0
+    cores = worker_count(-1) if torch.cuda.is_available() else _cores() // 4
+    return max(1, cores // processes)
 
 
 def share(part: int, whole: int) -> str:

@@ -53,10 +53,11 @@ class Fold:
 
 def train_fold(cfg: Config, crops: pd.DataFrame, name: str, made_from: dict[str, Any], world: World) -> None:
     """Train a fold to its end, from where it stands, and write all that it leaves behind."""
-    from deepfake.learn.engine import choose_precision
+    from deepfake.learn.engine import choose_precision, keep_freed_memory
 
     fold = _split(cfg, crops, name, made_from, world)
     precision = choose_precision(cfg.train.amp, channels_last=cfg.train.channels_last, gpu=world.local_rank)
+    keep_freed_memory()
     if world.leads:
         write_json({"config": resolved(cfg), "made_from": made_from}, layout.run_config(fold.folder))
     _fit(cfg, fold, precision)
