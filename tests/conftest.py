@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pipeline import Done
+from pipeline import TINY, Done
 
 # As in this process, so in those that tests start: no GPU, no model hub.
 os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
@@ -36,4 +36,18 @@ def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("media") / "people"
     render_demo(folder, seed=1, num_workers=2, num_train=8, num_test=2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cut_people(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which that demo set is indexed, split and cut, ready to train on; to copy, not to change."""
+    from deepfake.__main__ import main
+
+    folder, before = tmp_path_factory.mktemp("cut"), Path.cwd()
+    os.chdir(folder)
+    try:
+        assert main(["index", "folds", "extract", f"data.root={demo_root}", *TINY]) == 0
+    finally:
+        os.chdir(before)
     return folder

@@ -39,30 +39,16 @@ def processes():
     return context
 
 
-@pytest.fixture(scope="module")
-def crops(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the demo set is cut and split."""
-    from deepfake.__main__ import main
-
-    folder, before = tmp_path_factory.mktemp("crops"), Path.cwd()
-    os.chdir(folder)
-    try:
-        assert main(["index", "folds", "extract", f"data.root={demo_root}", *TINY]) == 0
-    finally:
-        os.chdir(before)
-    return folder
-
-
 def start(processes, folder: Path, arguments: list[str]):
     process = processes.Process(target=train, args=(folder, arguments))
     process.start()
     return process
 
 
-def test_thirty_kills_at_random_change_nothing(processes, crops: Path, demo_root: Path, tmp_path: Path) -> None:
+def test_thirty_kills_at_random_change_nothing(processes, cut_people: Path, demo_root: Path, tmp_path: Path) -> None:
     arguments = [f"data.root={demo_root}", *TINY, *SETTINGS]
     for name in ("undisturbed", "killed"):
-        shutil.copytree(crops, tmp_path / name)
+        shutil.copytree(cut_people, tmp_path / name)
     undisturbed = start(processes, tmp_path / "undisturbed", arguments)
     undisturbed.join()
     assert undisturbed.exitcode == 0, (tmp_path / "undisturbed/log.txt").read_text()

@@ -14,8 +14,10 @@ from PIL import Image
 
 from deepfake import layout
 from deepfake.configure import load_config, presets
+from deepfake.errors import UserError
 from deepfake.learn.distributed import ALONE
 from deepfake.learn.engine import Precision
+from deepfake.learn.models import resolve_spec
 from deepfake.learn.trainer import Trainer
 from deepfake.stages.setup import build_model, build_recipe, training_batches, training_data
 from deepfake.tables import LANDMARK_COLUMNS
@@ -81,3 +83,12 @@ def test_a_recipe_trains_two_steps_of_each_phase_without_downloading(name: str, 
         changed = {key for key, value in detector.named_parameters() if not torch.equal(value, before[key])}
         trained = {key for key, value in detector.named_parameters() if value.requires_grad}
         assert changed and changed <= trained
+
+
+def test_mixing_of_pairs_is_refused_where_there_are_none(crops: pd.DataFrame, tmp_path: Path):
+    cfg = load_config(["preset=dfdc_b4", "data.root=x", f"paths.data={tmp_path / 'data'}", "model.name=test_resnet"])
+    spec = resolve_spec("test_resnet", image_size=380)
+    assert (training_data(cfg, crops, spec).twins >= 0).sum() == 8
+    crops.loc[crops.label == 1, "x0"] += 2  # the fakes' faces lie elsewhere
+    with pytest.raises(UserError, match=r"augment\.pair_mixup=0\.3, but no fake has a crop at its original's place"):
+        training_data(cfg, crops, spec)
