@@ -231,6 +231,17 @@ def test_a_state_that_is_spoilt_is_not_given(toy):
         trainer.train_epoch(made, on_step=lambda _: trainer.state())
 
 
+def test_a_gradient_that_is_not_finite_in_the_last_step_is_seen_before_anything_is_kept(toy):
+    made = batches(2)
+    trainer = trainer_of(toy, made)
+    toy.backbone[1].weight.register_hook(lambda grad: grad * float("nan") if trainer.step == 1 else grad)
+    with pytest.raises(NonFiniteError, match="a weight after step 1 is not finite in a batch of 8 crops") as caught:
+        trainer.train_epoch(made)
+    assert caught.value.rows == list(range(8, 16))
+    with pytest.raises(NonFiniteError):
+        trainer.state()
+
+
 class SmallMemory(torch.nn.Module):
     """A layer that has room for `most` crops at once."""
 

@@ -121,6 +121,7 @@ class Trainer:
         self.epoch = self.step = 0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
         self._unchecked: tuple[int, torch.Tensor, torch.Tensor] | None = None
+        self._last_rows = torch.empty(0)
         check_phases(detector.backbone, recipe)
         self._enter_phase(0)
 
@@ -158,14 +159,13 @@ class Trainer:
         for images_NCHW, targets, rows in _timed(batches, waited):
             loss = self._take_step(images_NCHW, targets)
             self.check()  # the step before, so that a GPU never waits for us to look
-            self._unchecked = self.step, loss, rows
+            self._unchecked, self._last_rows = (self.step, loss, rows), rows
             self.loss_sum += loss.double()
             self.step += 1
             crops += len(rows)
             on_step(len(rows))
         self.check()
-        if self.precision.device.type == "cuda":
-            torch.cuda.synchronize()
+        self._check_weights()
         seconds = time.perf_counter() - began
         loss = float(self.loss_sum) / max(1, self.step)
         self.epoch, self.step = self.epoch + 1, 0
@@ -249,9 +249,16 @@ class Trainer:
         if unchecked and not torch.isfinite(unchecked[1]):
             raise NonFiniteError(f"the loss of step {unchecked[0]}", unchecked[2].tolist())
 
+    def _check_weights(self) -> None:
+        """NonFiniteError when a weight is not finite: after a finite loss whose gradient was not."""
+        floats = [value for value in self.detector.state_dict().values() if value.is_floating_point()]
+        if not torch.stack([torch.isfinite(value).all() for value in floats]).all():
+            raise NonFiniteError(f"a weight after step {self.step - 1}", self._last_rows.tolist())
+
     def state(self) -> dict[str, Any]:
         """Tensors and plain values to go on from. NonFiniteError rather than a state that is spoilt."""
         self.check()
+        self._check_weights()
         return {
             "epoch": self.epoch,
             "step": self.step,
