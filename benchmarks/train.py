@@ -5,11 +5,12 @@ training of it on real crops, (c) timm's own loader and step on the same crops.
 
 Without --crops, on crops of the demo set, cut by our extraction. Writes benchmarks/results/train-<hardware>.md.
 
-Each arm is a process of its own that warms up first; the arms take turns, and the medians of the rounds count. (a) and
-(b) are deepfake.learn.trainer.Trainer, fed with one batch again and again, and with deepfake.learn.dataset's loader
-under the default augmentation. (c) is timm.data.create_loader with the settings of timm's train.py (random resized
-window, flip, colour jitter, its prefetcher on a GPU), and the step that train.py takes, with the same model, precision,
-memory format, optimiser and loss.
+Each arm is a process of its own that warms up first; the arms take turns, and the medians of the rounds count. (a) is
+a bare loop: forward, backward, optimiser. (b) is deepfake.learn.trainer.Trainer with deepfake.learn.dataset's loader
+under the default augmentation. (c) is that bare loop, which is what timm's train.py comes to, over
+timm.data.create_loader with train.py's settings (random resized window, flip, colour jitter, its prefetcher on a GPU).
+Model, precision, memory format, optimiser and loss are the same; on a CPU (a) and (b) keep freed memory as our stage
+does, (c) does not.
 """
 
 from __future__ import annotations
@@ -88,36 +89,54 @@ def build(task: Task):
     return build_detector(resolve_spec(task.model, image_size=task.size)), choose_precision("auto")
 
 
-def our_speed(task: Task, batches, before) -> float:
-    """Crops a second of our trainer over `batches`, a function that gives an epoch's; `before` sets an epoch."""
-    from deepfake.learn.engine import keep_freed_memory
-    from deepfake.learn.trainer import Phase, Recipe, Trainer
+def timed_steps(task: Task, batches, detector, precision) -> float:
+    """Crops a second of the plainest step over batches (images_NCHW, labels (N,)); the first half warms up."""
+    import torch
+    from timm.optim import create_optimizer_v2
 
-    keep_freed_memory()  # as the train stage does, for (a) as well
-    detector, precision = build(task)
-    recipe = Recipe(phases=[Phase("all", 2, "adamw", 1e-4)])
-    trainer = Trainer(detector, recipe, steps_of_epochs=[task.steps] * 2, precision=precision)
-    figures = []
-    for epoch in range(2):  # the first warms up
-        before(epoch)
-        figures.append(trainer.train_epoch(batches()))
-    return figures[1].crops_per_s
+    on_gpu = precision.device.type == "cuda"
+    detector = precision.place(detector).train()
+    optimizer = create_optimizer_v2(detector, opt="adamw", lr=1e-4, weight_decay=0.01)
+    scaler, began = precision.scaler(), 0.0
+    for step, (images, labels) in enumerate(itertools.islice(batches, 2 * task.steps)):
+        if step == task.steps:
+            if on_gpu:
+                torch.cuda.synchronize()
+            began = time.perf_counter()
+        images = images.to(precision.device).contiguous(memory_format=precision.memory_format)
+        with precision.autocast():
+            logits = detector(images).flatten()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.to(logits.device).float())
+        optimizer.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        if step % 50 == 0:
+            loss.item()
+    if on_gpu:
+        torch.cuda.synchronize()
+    return task.batch * task.steps / (time.perf_counter() - began)
 
 
 def arm_a(task: Task, classes: Path) -> float:
     import torch
 
-    _, precision = build(task)
+    from deepfake.learn.engine import prepare_process
+
+    prepare_process()  # the ceiling has all that ours has
+    detector, precision = build(task)
     images = torch.randint(0, 256, (task.batch, 3, task.size, task.size), dtype=torch.uint8)
-    batch = precision.send(images), torch.arange(task.batch, device=precision.device) % 2.0, torch.arange(task.batch)
-    return our_speed(task, lambda: itertools.repeat(batch, task.steps), lambda epoch: None)
+    batch = precision.send(images), torch.arange(task.batch, device=precision.device) % 2.0
+    return timed_steps(task, itertools.repeat(batch), detector, precision)
 
 
 def arm_b(task: Task, classes: Path) -> float:
     from deepfake.config import AugmentConfig, Config
     from deepfake.learn.augment import build_augment
     from deepfake.learn.dataset import CropDataset, train_loader
+    from deepfake.learn.engine import prepare_process
     from deepfake.learn.sampling import EpochBatches, Rows
+    from deepfake.learn.trainer import Phase, Recipe, Trainer
     from deepfake.stages.common import loader_workers
 
     paths = sorted(classes.rglob("*.png"))
@@ -135,21 +154,24 @@ def arm_b(task: Task, classes: Path) -> float:
         augment=build_augment(**{name: value for name, value in settings.items() if name in one_picture}),
     )
     loader = train_loader(data, batches, num_workers=loader_workers(Config().num_workers))
-
-    def before(epoch: int) -> None:
+    prepare_process()
+    detector, precision = build(task)
+    recipe = Recipe(phases=[Phase("all", 2, "adamw", 1e-4)])
+    trainer = Trainer(detector, recipe, steps_of_epochs=[task.steps] * 2, precision=precision)
+    for epoch in range(2):  # the first warms up
         batches.epoch, batches.start = epoch, batches.steps(epoch) - task.steps
-
-    return our_speed(task, lambda: loader, before)
+        speed = trainer.train_epoch(loader).crops_per_s
+    return speed
 
 
 def arm_c(task: Task, classes: Path) -> float:
     """What timm's train.py does: its loader and transforms, its step, its meter that reads the loss at times."""
     import torch
     from timm.data import create_dataset, create_loader
-    from timm.optim import create_optimizer_v2
 
+    torch.backends.cudnn.benchmark = True  # as train.py sets them
+    torch.set_float32_matmul_precision("high")
     detector, precision = build(task)
-    model = precision.place(detector).backbone.train()
     on_gpu = precision.device.type == "cuda"
     data = create_dataset("", root=str(classes), split="train", is_training=True)
     data.reader.samples = data.reader.samples * -(-task.batch * 2 * task.steps // len(data))
@@ -167,27 +189,7 @@ def arm_c(task: Task, classes: Path) -> float:
         device=precision.device,
         persistent_workers=True,
     )
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-4, weight_decay=0.01)
-    scaler = precision.scaler()
-    began = 0.0
-    for step, (images, labels) in enumerate(itertools.islice(loader, 2 * task.steps)):
-        if step == task.steps:  # the first half warms up
-            if on_gpu:
-                torch.cuda.synchronize()
-            began = time.perf_counter()
-        images = images.to(precision.device).contiguous(memory_format=torch.channels_last)
-        with precision.autocast():
-            logits = model(images).squeeze(1)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), labels.to(logits.device).float())
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        if step % 50 == 0:
-            loss.item()
-    if on_gpu:
-        torch.cuda.synchronize()
-    return task.batch * task.steps / (time.perf_counter() - began)
+    return timed_steps(task, loader, detector.backbone, precision)
 
 
 def measure(task: Task, classes: Path, rounds: int, bar: tqdm) -> dict[str, list[float]]:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from pipeline import TINY, Done
 
-# As in this process, so in those that tests start: no GPU, no model hub.
-os.environ |= {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+# As in this process, so in those that tests start: no model hub, and no GPU unless FAIL_WITHOUT_CUDA=1 asks for one.
+os.environ["HF_HUB_OFFLINE"] = "1"
+if os.environ.get("FAIL_WITHOUT_CUDA") != "1":
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def _run(stages: list[str], options: list[str]) -> None:
         if stages[number] == "extract":  # which can take hours: what is wrong with the rest is said before
             for later in modules[number + 1 :]:
                 later.check(cfg)
-        if stages[number] == "train" and cfg.gpus * cfg.nnodes > 1 and "WORLD_SIZE" not in os.environ:
+        if stages[number] == "train" and cfg.gpus * cfg.nnodes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
             module.check(cfg)
             importlib.import_module("deepfake.stages.launch").train_together(cfg, options)
         else:
@@ -141,12 +141,13 @@ def _help(stages: list[str]) -> str:
 
 
 def _start_log() -> None:
+    from deepfake.stages.common import speaks
+
     handler = _BarFriendly()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("deepfake")
     logger.handlers = [handler]
-    # Of processes that train together one speaks.
-    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
+    logger.setLevel(logging.INFO if speaks() else logging.ERROR)
 
 
 def console() -> None:

@@ -109,7 +109,7 @@ class ModelConfig:
     image_size: int = knob(0, "side of the model's input, px; 0 = the model's own", low=0, high=2048)
     resize: bool = knob(True, "shrink or enlarge crops to that side; false = keep their pixels, cut out the middle")
     mean: tuple[float, ...] = knob((), "mean of the input's three channels, 0 to 1; empty = the model's own")
-    std: tuple[float, ...] = knob((), "deviation of the input's three channels; empty = the model's own")
+    std: tuple[float, ...] = knob((), "deviation of the input's three channels; empty = the model's own", low=0.001)
     drop_rate: float = knob(0.0, "dropout before the last layer", low=0, high=1)
     drop_path_rate: float = knob(
         0.0, "stochastic depth: share of branches left out; 0 = the model's own", low=0, high=1
@@ -181,7 +181,7 @@ class TrainConfig:
     )
     batch_size: int = knob(32, "crops in a step, over all GPUs", low=1)
     accumulate: int = knob(
-        1, "pieces in which a step is computed, for models that need the memory", low=1, shapes=False
+        1, "pieces in which a step is computed, to save memory; batch norm sees pieces", low=1, shapes=False
     )
     sampler: Literal["balanced", "methods", "pairs", "all"] = knob(
         "balanced",
@@ -253,6 +253,8 @@ class Config:
             low, high = getattr(self.augment, key)
             if low > high:
                 raise UserError(f"augment.{key}={low},{high}: the first must not be above the second")
+        if self.augment.erase_parts + self.augment.erase_half > 1:
+            raise UserError("augment.erase_parts and augment.erase_half are never both done: at most 1 together")
         for number, phase in enumerate(self.train.phases):
             _check_phase(f"train.phases[{number}]", phase)
         if self.nnodes > 1 and not self.rdzv_endpoint:

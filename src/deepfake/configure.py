@@ -166,7 +166,7 @@ def _merge(layers: list[tuple[str, Any, str]]) -> Config:
         put(nested, key, value if _is_text(key) else _number(value))
         try:
             tree = OmegaConf.merge(tree, nested)
-        except (OmegaConfBaseException, ValueError) as error:
+        except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             expected = next((_type_name(item.type) for name, item, _ in knobs(Config()) if name == key), "any")
             source = f" (in {where})" if where else ""

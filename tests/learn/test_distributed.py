@@ -38,7 +38,7 @@ def train(world, settings):
 def one_of_two(rank, port, settings, folder):
     import os
 
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     with joined_world() as world:
         torch.save(train(world, settings), folder / f"{rank}.pt")

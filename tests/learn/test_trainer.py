@@ -3,6 +3,7 @@
 import copy
 import functools
 import io
+import os
 
 import numpy as np
 import pytest
@@ -110,6 +111,15 @@ RICH = {
     "clip_norm": 1.0,
     "warmup": 0.3,
 }
+
+
+def test_gradients_of_weights_that_a_phase_freezes_do_not_count_in_it():
+    made, detector = batches(1, side=32), model("test_resnet")
+    trainer = trainer_of(detector, made, phases=[Phase("all", 1, "sgd", 0.1), Phase("head", 1, "sgd", 0.1)])
+    trainer.train_epoch(made)
+    trainer.train_epoch(made)
+    with_gradient = {name for name, weight in detector.backbone.named_parameters() if weight.grad is not None}
+    assert with_gradient == {"fc.weight", "fc.bias"}
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "poly"])
@@ -275,7 +285,7 @@ def test_a_crop_that_memory_does_not_hold_alone_ends_in_one_line(toy):
 
 # --- on a GPU
 
-cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+cuda = pytest.mark.skipif(os.environ.get("FAIL_WITHOUT_CUDA") != "1", reason="needs a GPU: FAIL_WITHOUT_CUDA=1")
 
 
 @cuda

@@ -14,9 +14,10 @@ import torch
 from pipeline import TINY
 
 KILLS, EPOCHS = 30, 24
+PHASES = "train.phases=[{trains: head, epochs: 4}, {epochs: 12}, {trains: head, epochs: 8}]"
 SETTINGS = (
-    *("fold=0", "train.save_minutes=0", "train.phases=[{trains: head, epochs: 4}, {trains: all, epochs: 20}]"),
-    *("train.ema=0.9", "train.batch_size=4", "model.drop_rate=0.3", "augment.mixup=0.4", "num_workers=0"),
+    *("fold=0", "train.save_minutes=0", PHASES, "train.ema=0.9", "train.batch_size=4", "model.drop_rate=0.3"),
+    *("augment.mixup=0.4", "optim.clip_norm=0.5", "num_workers=1"),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import shutil
@@ -73,8 +72,11 @@ def test_two_processes_train_one_fold_and_leave_what_one_leaves(deepfake, people
     key = ["media_id", "frame_idx", "face_idx", "view"]
     rows = [pd.read_parquet(folder / "oof.parquet").sort_values(key, ignore_index=True) for folder in folders]
     pd.testing.assert_frame_equal(rows[0][[*key, "found", "label"]], rows[1][[*key, "found", "label"]])
-    assert np.isfinite(rows[1].logit).all()
     assert [row["epoch"] for row in history(folders[1])] == [0, 1]
+    (folders[1] / "oof.parquet").unlink()
+    assert deepfake(*people, "name=together").status == 0  # alone, from the same weights
+    again = pd.read_parquet(folders[1] / "oof.parquet").sort_values(key, ignore_index=True)
+    np.testing.assert_allclose(again.logit, rows[1].logit, atol=1e-5)
 
 
 def test_a_loss_that_is_not_finite_names_step_and_media_and_keeps_the_last_good_state(
@@ -89,12 +91,32 @@ def test_a_loss_that_is_not_finite_names_step_and_media_and_keeps_the_last_good_
     assert all(torch.isfinite(value).all() for value in state["trainer"]["model"].values())
 
 
+def test_weights_whose_logits_are_not_finite_are_not_kept(deepfake, people, tmp_path: Path) -> None:
+    wild = ["fold=full", "train.epochs=1", "train.batch_size=64", "optim.name=momentum", "optim.lr=1e38"]
+    done = deepfake(*people, *wild, "optim.warmup=0", "optim.schedule=constant")
+    assert done.status == 2 and "is not finite" in done.output
+    assert not (tmp_path / "runs/people/full/best.safetensors").exists()
+
+
+def test_lost_best_weights_are_asked_for_and_nothing_is_overwritten(deepfake, people, tmp_path: Path) -> None:
+    folder = tmp_path / "runs/people/fold0"
+    assert deepfake(*people).status == 0
+    before = (folder / "last.pt").read_bytes()
+    (folder / "best.safetensors").unlink()
+    done = deepfake(*people)
+    assert done.status == 2 and "best.safetensors is lost" in done.output
+    assert (folder / "last.pt").read_bytes() == before
+
+
 def test_a_fold_that_another_process_trains_is_left_alone(deepfake, people, tmp_path: Path) -> None:
     lock = tmp_path / "runs/people/fold0/.train.lock"
     lock.parent.mkdir(parents=True)
-    with open(lock, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    holding = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); input()"
+    command = [sys.executable, "-u", "-c", holding, str(lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
         done = deepfake(*people)
+        other.communicate("\n")
     assert done.status == 2 and "another process is training" in done.output
     assert [path.name for path in lock.parent.iterdir()] == [lock.name]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -61,21 +62,29 @@ def build_augment(
         A.GaussianBlur(blur_limit=0, sigma_limit=sigma_range, p=blur),
         A.GaussNoise(std_range=(0.005, 0.04), p=noise),
     ]
-    compose = A.Compose([change for change in changes if change.p > 0])
+    return _Augment(A.Compose([change for change in changes if change.p > 0]), min_area, jpeg, jpeg_quality_range)
 
-    def augment(crop_HWC: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+
+@dataclass
+class _Augment:
+    """What build_augment gives: a class, as a function within one cannot be sent to a loader's processes."""
+
+    compose: Any
+    min_area: float
+    jpeg: float
+    jpeg_quality_range: tuple[int, int]
+
+    def __call__(self, crop_HWC: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
         # One stream for all transforms: Compose.set_random_seed gives each the same seed, and so the same draws.
         word = int(np.random.SeedSequence(seed).generate_state(1)[0])
         rng = np.random.default_rng(word)
-        if min_area < 1:
-            crop_HWC = zoom(crop_HWC, min_area, rng)
-        compose.set_random_state(rng, random.Random(word))
-        crop_HWC = compose(image=crop_HWC)["image"]
-        if rng.random() < jpeg:
-            crop_HWC = compress(crop_HWC, int(rng.integers(*jpeg_quality_range, endpoint=True)))
+        if self.min_area < 1:
+            crop_HWC = zoom(crop_HWC, self.min_area, rng)
+        self.compose.set_random_state(rng, random.Random(word))
+        crop_HWC = self.compose(image=crop_HWC)["image"]
+        if rng.random() < self.jpeg:
+            crop_HWC = compress(crop_HWC, int(rng.integers(*self.jpeg_quality_range, endpoint=True)))
         return crop_HWC
-
-    return augment
 
 
 def _albumentations() -> ModuleType:

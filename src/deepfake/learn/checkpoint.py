@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from deepfake.errors import UserError
+from deepfake.learn.engine import NonFiniteError
 from deepfake.learn.facts import detector_json, read_facts
 from deepfake.learn.models import Detector, ModelSpec, build_detector
 from deepfake.learn.weights import UNREADABLE
@@ -17,8 +23,8 @@ GOLDEN_TOLERANCE = 0.02  # of 1 + |logit|: far above what devices and versions r
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Tensors and plain values, readable with weights_only."""
-    with replacing(path) as temporary:
+    """Tensors and plain values, readable with weights_only. OSError when the disk does not take them."""
+    with replacing(path) as temporary, _disk_errors(path):
         torch.save(state, temporary)
 
 
@@ -40,17 +46,29 @@ def save_detector(path: Path, detector: Detector, facts: dict[str, Any]) -> None
 
     The golden logits are those of a twin of the detector, built on the CPU as load_detector will build it, so that
     another device, precision or memory format does not show in them. The detector and torch's random state stay as
-    they are.
+    they are. NonFiniteError when a golden logit is not finite, OSError when the disk does not take the weights.
     """
     import safetensors.torch
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.backbone.state_dict().items()}
     golden = golden_logits(_build(detector.spec, weights))
+    if not np.isfinite(golden).all():
+        raise NonFiniteError("a logit of the weights that were to be kept", [])
     made = {"model": detector.spec.to_json(), "versions": _versions(), "golden": golden}
     assert not made.keys() & facts.keys()
     write_json(made | facts, detector_json(path))
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, _disk_errors(path):
         safetensors.torch.save_file(weights, temporary)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """What torch and safetensors say of a full disk, as the system would have said it."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise OSError(errno.ENOSPC, f"could not be written, is the disk full? ({reason})", str(path)) from error
 
 
 def load_detector(path: Path) -> Detector:

@@ -53,11 +53,10 @@ ALONE = World()
 @contextmanager
 def joined_world() -> Iterator[World]:
     """The processes that torchrun started (it tells through the environment), or this one alone."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # clusters set WORLD_SIZE and RANK for other ends, too
         yield ALONE
         return
-    world = World(int(os.environ["RANK"]), size, int(os.environ["LOCAL_RANK"]))
+    world = World(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     if torch.cuda.is_available():
         torch.cuda.set_device(world.local_rank)
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")

@@ -18,7 +18,7 @@ from torch import nn
 
 from deepfake.errors import UserError
 from deepfake.learn.distributed import ALONE, World
-from deepfake.learn.engine import NonFiniteError, Precision
+from deepfake.learn.engine import NonFiniteError, Precision, finite_later
 from deepfake.learn.freeze import train_only, training_mode
 from deepfake.learn.losses import sample_losses, sample_weights
 from deepfake.learn.mix import mix_batch
@@ -120,7 +120,7 @@ class Trainer:
         self.pieces = recipe.accumulate
         self.epoch = self.step = 0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
-        self._unchecked: tuple[int, torch.Tensor, torch.Tensor] | None = None
+        self._unchecked: tuple[int, Callable[[], bool], torch.Tensor] | None = None
         self._last_rows = torch.empty(0)
         check_phases(detector.backbone, recipe)
         self._enter_phase(0)
@@ -134,6 +134,7 @@ class Trainer:
         """Freeze what the phase does not train; its own optimiser and schedule."""
         self.phase_number = number
         recipe = self.recipe
+        self.detector.zero_grad(set_to_none=True)  # of weights that no optimiser clears from here on
         self.optimizer = _phase_optimizer(self.detector.backbone, recipe, recipe.phases[number])
         total = sum(self.steps_of_epochs[epoch] for epoch in recipe.epochs_of(number))
         self.schedule = build_schedule(
@@ -157,9 +158,9 @@ class Trainer:
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         began, waited, crops = time.perf_counter(), [0.0], 0
         for images_NCHW, targets, rows in _timed(batches, waited):
-            loss = self._take_step(images_NCHW, targets)
-            self.check()  # the step before, so that a GPU never waits for us to look
-            self._unchecked, self._last_rows = (self.step, loss, rows), rows
+            loss = self._take_step_that_fits(images_NCHW, targets)
+            self.check()  # the step before, which is done: a GPU never waits for us to look
+            self._unchecked, self._last_rows = (self.step, finite_later(loss), rows), rows
             self.loss_sum += loss.double()
             self.step += 1
             crops += len(rows)
@@ -171,6 +172,12 @@ class Trainer:
         self.epoch, self.step = self.epoch + 1, 0
         self.loss_sum.zero_()
         return EpochFigures(loss, lr, crops * self.world.size / seconds, waited[0] / seconds)
+
+    def _take_step_that_fits(self, images_NCHW: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        try:
+            return self._take_step(images_NCHW, targets)
+        except torch.OutOfMemoryError as error:  # of the optimiser or of the batch itself, which pieces do not help
+            raise UserError("out of GPU memory beside the model's passes: take a smaller model.name") from error
 
     def _take_step(self, images_NCHW: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """One step of the optimiser on this process's share of a batch; the loss of the whole batch."""
@@ -215,10 +222,10 @@ class Trainer:
         self._seed(1)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images_NCHW.device)
-        recipe, size = self.recipe, -(-len(images_NCHW) // self.pieces)
-        for first in range(0, len(images_NCHW), size):
-            piece = slice(first, first + size)
-            with self._gathering(last=first + size >= len(images_NCHW)):
+        recipe, count = self.recipe, min(self.pieces, len(images_NCHW))
+        for number in range(count):  # as many for every process, though their shares may differ by one
+            piece = slice(len(images_NCHW) * number // count, len(images_NCHW) * (number + 1) // count)
+            with self._gathering(last=number == count - 1):
                 with self.precision.autocast():
                     logits = self.run_model(images_NCHW[piece])
                 losses = sample_losses(
@@ -246,7 +253,7 @@ class Trainer:
     def check(self) -> None:
         """NonFiniteError when the loss of the latest step is not finite."""
         unchecked, self._unchecked = self._unchecked, None
-        if unchecked and not torch.isfinite(unchecked[1]):
+        if unchecked and not unchecked[1]():
             raise NonFiniteError(f"the loss of step {unchecked[0]}", unchecked[2].tolist())
 
     def _check_weights(self) -> None:

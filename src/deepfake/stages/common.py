@@ -90,6 +90,11 @@ def run_to_continue(cfg: Config) -> dict[str, Any]:
     return read_run_config(next(iter(folds.values())))["config"]
 
 
+def speaks() -> bool:
+    """Whether this process tells what happens: of those that torchrun started together, the first."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
+
+
 def say(stage: str, message: str) -> None:
     """One line of the log: time, stage, message."""
     logging.getLogger("deepfake").info("%-8s %s", stage, message)
@@ -110,7 +115,7 @@ def progress(total: int, label: str, unit: str, done: int = 0) -> tqdm:
     """A bar with rate and time left; where the output is not a terminal, a line every ten seconds or so."""
     from tqdm import tqdm
 
-    if os.environ.get("RANK", "0") != "0":  # of processes that train together one shows how far they are
+    if not speaks():
         return tqdm(disable=True)
     shown = {"mininterval": 0.2} if sys.stderr.isatty() else {"mininterval": 10.0, "file": _Lines(), "ncols": 100}
     return tqdm(total=total, initial=done, desc=f"         {label:<8}", unit=f" {unit}", dynamic_ncols=True, **shown)
@@ -132,8 +137,8 @@ def alone(lock: Path | None, otherwise: str) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "w") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock's would live on in a killed process's workers
+        except (BlockingIOError, PermissionError) as error:
             raise UserError(otherwise) from error
         yield
 

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 class Fold:
     """One fold's training under way.
 
-    history: a dict an epoch, as in metrics.jsonl; best: that of the best epoch; trained: what an epoch that is not yet
-    validated has to say; kept_epoch: whose weights lay on the disk when this process began; saved_s: when last.pt was
-    written, by the monotonic clock.
+    history: a dict an epoch, as in metrics.jsonl; best: that of the best epoch; kept_epoch: whose weights lay on the
+    disk when this process began; saved_s: when last.pt was written, by the monotonic clock.
     """
 
     name: str
@@ -46,18 +45,17 @@ class Fold:
     world: World
     history: list[dict] = dataclasses.field(default_factory=list)
     best: dict | None = None
-    trained: dict | None = None
     kept_epoch: int = -1
     saved_s: float = 0.0
 
 
 def train_fold(cfg: Config, crops: pd.DataFrame, name: str, made_from: dict[str, Any], world: World) -> None:
     """Train a fold to its end, from where it stands, and write all that it leaves behind."""
-    from deepfake.learn.engine import choose_precision, keep_freed_memory
+    from deepfake.learn.engine import choose_precision, prepare_process
 
     fold = _split(cfg, crops, name, made_from, world)
     precision = choose_precision(cfg.train.amp, channels_last=cfg.train.channels_last, gpu=world.local_rank)
-    keep_freed_memory()
+    prepare_process()
     if world.leads:
         write_json({"config": resolved(cfg), "made_from": made_from}, layout.run_config(fold.folder))
     _fit(cfg, fold, precision)
@@ -119,18 +117,16 @@ def _fit(cfg: Config, fold: Fold, precision: Precision) -> None:
             _save_if_due(cfg, fold, trainer)
 
         while len(fold.history) < recipe.epochs:
-            if fold.trained is None:
-                batches.epoch, batches.start = trainer.epoch, trainer.step
-                began, epoch = time.perf_counter(), trainer.epoch
-                with _naming_media(fold.name, epoch, fold.train_crops):
-                    figures = trainer.train_epoch(loader, on_step=on_step)
-                fold.trained = _training_record(trainer, figures, epoch, time.perf_counter() - began)
-                _save_if_due(cfg, fold, trainer)
+            batches.epoch, batches.start = trainer.epoch, trainer.step
+            began, epoch = time.perf_counter(), trainer.epoch
+            with _naming_media(fold.name, epoch, fold.train_crops):
+                figures = trainer.train_epoch(loader, on_step=on_step)
+            record = _training_record(trainer, figures, epoch, time.perf_counter() - began)
             began = time.perf_counter()
-            with _naming_media(fold.name, fold.trained["epoch"], fold.val_crops):
-                scores = _validate(cfg, fold, trainer)
-            record = fold.trained | scores | {"validation_s": round(time.perf_counter() - began, 2)}
-            _keep(cfg, fold, trainer, record, board)
+            with _naming_media(fold.name, epoch, fold.val_crops):
+                record |= _validate(cfg, fold, trainer)
+                record |= {"validation_s": round(time.perf_counter() - began, 2)}
+                _keep(cfg, fold, trainer, record, board)
 
 
 def _training_record(trainer: Trainer, figures: EpochFigures, epoch: int, seconds: float) -> dict[str, float | str]:
@@ -156,9 +152,10 @@ def _naming_media(fold: str, epoch: int, crops: pd.DataFrame) -> Iterator[None]:
     try:
         yield
     except NonFiniteError as error:
-        media = listed(crops.media_id.iloc[error.rows].unique())
+        media = f" ({listed(crops.media_id.iloc[error.rows].unique(), most=256)})" if error.rows else ""
         raise UserError(
-            f"fold {fold}, epoch {epoch}: {error} ({media}). The last good state is kept; a lower optim.lr helps"
+            f"fold {fold}, epoch {epoch}: {error}{media}. What was kept before stays; try a lower optim.lr or an "
+            f"optim.clip_norm under another name=…"
         ) from error
 
 
@@ -211,23 +208,29 @@ def _validate(cfg: Config, fold: Fold, trainer: Trainer) -> dict[str, float]:
 
 
 def _resume(fold: Fold, trainer: Trainer) -> None:
-    """Go on from last.pt, where there is one; from the start where the best weights, which are not in it, are lost."""
+    """Go on from last.pt, where there is one. UserError where the best weights, which are not in it, are lost, or where
+    processes that train together do not see the same last.pt.
+    """
     from deepfake.learn.checkpoint import load_state
     from deepfake.learn.facts import read_facts
 
     path = layout.last_checkpoint(fold.folder)
-    state = load_state(path) if path.is_file() else None
-    if state is None or (state["best"] and not layout.best_weights(fold.folder).is_file()):
+    state, best = load_state(path) if path.is_file() else None, layout.best_weights(fold.folder)
+    if state is not None and state["best"] and not best.is_file():
+        raise UserError(f"{best} is lost, and {path} lacks it: put it back, or remove {path} to train from the start")
+    if state is None:
         count, spec = fold.train_crops.media_id.nunique(), trainer.detector.spec
         what = f"{spec.name} at {spec.image_size} px on {trainer.precision.device}"
         say("train", f"fold {fold.name}: {len(fold.train_crops)} crops of {count} media, {what}")
     else:
         trainer.load_state(state["trainer"])
-        fold.history, fold.best, fold.trained = state["history"], state["best"], state["trained"]
+        fold.history, fold.best = state["history"], state["best"]
         if fold.best:
-            fold.kept_epoch = read_facts(layout.best_weights(fold.folder))["metrics"]["epoch"]
+            fold.kept_epoch = read_facts(best)["metrics"]["epoch"]
         step = f", step {trainer.step}" if trainer.step else ""
         say("train", f"fold {fold.name}: going on after epoch {len(fold.history)} of {trainer.recipe.epochs}{step}")
+    if len(set(fold.world.gather((trainer.epoch, trainer.step)))) > 1:
+        raise UserError(f"machines that train together need one folder {fold.folder}, on a disk that they share")
     fold.saved_s = time.monotonic()
 
 
@@ -241,7 +244,7 @@ def _save(fold: Fold, trainer: Trainer) -> None:
     from deepfake.learn.checkpoint import save_state
 
     if fold.world.leads:
-        state = {"trainer": trainer.state(), "history": fold.history, "best": fold.best, "trained": fold.trained}
+        state = {"trainer": trainer.state(), "history": fold.history, "best": fold.best}
         save_state(layout.last_checkpoint(fold.folder), state)
     fold.saved_s = time.monotonic()
 
@@ -251,7 +254,6 @@ def _keep(cfg: Config, fold: Fold, trainer: Trainer, record: dict, board: Board 
     from deepfake.score.metrics import is_better
 
     fold.history.append(record)
-    fold.trained = None
     metric, last = cfg.train.metric, len(fold.history) == trainer.recipe.epochs
     best_so_far = None if fold.best is None else fold.best[metric]
     best = is_better(metric, record[metric], best_so_far) if metric in record else last

@@ -119,13 +119,13 @@ def _score_crops(cfg: Config, job: Job) -> pd.DataFrame:
 
     from deepfake.learn.checkpoint import load_detector
     from deepfake.learn.dataset import CropDataset, ordered_loader
-    from deepfake.learn.engine import choose_precision, keep_freed_memory, predict
+    from deepfake.learn.engine import choose_precision, predict, prepare_process
     from deepfake.score.pool import view_rows
 
     precision = choose_precision(
         cfg.train.amp if torch.cuda.is_available() else "auto", channels_last=cfg.train.channels_last
     )
-    keep_freed_memory()
+    prepare_process()
     folder = layout.dataset_folder(cfg.paths.data, cfg.dataset)
     paths = [folder / path for path in job.faces.path]
     tables = []

@@ -18,6 +18,7 @@ def train_together(cfg: Config, options: list[str]) -> None:
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
 
     there = torch.cuda.device_count()
     if 0 < there < cfg.gpus:
@@ -33,5 +34,7 @@ def train_together(cfg: Config, options: list[str]) -> None:
         torchrun.run(torchrun.parse_args(command))
     except ChildFailedError as error:
         raise UserError("training stopped: one of its processes failed, see above") from error
+    except RendezvousError as error:
+        raise UserError(f"rdzv_endpoint={cfg.rdzv_endpoint}: no other machine answers ({error})") from error
     except SignalException as error:
         raise KeyboardInterrupt from error

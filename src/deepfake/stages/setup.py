@@ -70,6 +70,8 @@ def training_batches(cfg: Config, crops: pd.DataFrame, world: World) -> EpochBat
     """Which crops each step of each epoch shows."""
     from deepfake.learn.sampling import EpochBatches, Rows
 
+    if cfg.train.sync_bn and cfg.train.batch_size % world.size:
+        raise UserError(f"train.sync_bn=true needs a train.batch_size that {world.size} processes share evenly")
     rows = Rows.from_names(
         media=crops.media_id.to_numpy(),
         labels=crops.label.to_numpy(int),
