@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,3 +31,16 @@ class Done:
 def environment() -> dict[str, str]:
     """This process's, with the package importable."""
     return os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another process holds the lock file."""
+    holding = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); input()"
+    command = [sys.executable, "-u", "-c", holding, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        try:
+            yield
+        finally:
+            other.communicate("\n")

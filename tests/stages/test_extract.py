@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import resource
@@ -22,7 +21,7 @@ import odd_media
 import pandas as pd
 import pytest
 from PIL import Image
-from pipeline import Done, environment
+from pipeline import Done, environment, locked
 
 from deepfake.tables import BOX, LANDMARK_COLUMNS
 
@@ -424,8 +423,7 @@ def test_settings_changed_and_changed_back_do_not_leave_rows_without_crops(small
 
 
 def test_a_second_extraction_of_a_data_set_is_refused(small: Tables, deepfake: Callable[..., Done]) -> None:
-    with open(small.folder / ".extract.lock", "w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with locked(small.folder / ".extract.lock"):
         failed(deepfake("extract", "data.root=small", *WHOLE), "another process is extracting", "data/small")
 
 

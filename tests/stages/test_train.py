@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pipeline import TINY, environment
+from pipeline import TINY, environment, locked
 
 
 @pytest.fixture
@@ -111,12 +111,8 @@ def test_lost_best_weights_are_asked_for_and_nothing_is_overwritten(deepfake, pe
 def test_a_fold_that_another_process_trains_is_left_alone(deepfake, people, tmp_path: Path) -> None:
     lock = tmp_path / "runs/people/fold0/.train.lock"
     lock.parent.mkdir(parents=True)
-    holding = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); input()"
-    command = [sys.executable, "-u", "-c", holding, str(lock)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline() == "held\n"
+    with locked(lock):
         done = deepfake(*people)
-        other.communicate("\n")
     assert done.status == 2 and "another process is training" in done.output
     assert [path.name for path in lock.parent.iterdir()] == [lock.name]
 
