@@ -13,7 +13,7 @@ import pytest
 import torch
 from pipeline import TINY
 
-KILLS, EPOCHS = 30, 36
+KILLS, EPOCHS, SAVES_AN_EPOCH = 30, 36, 5  # after each of four steps, and after the epoch
 PHASES = "train.phases=[{trains: head, epochs: 6}, {epochs: 18}, {trains: head, epochs: 12}]"
 SETTINGS = (
     *("fold=0", "train.save_minutes=0", PHASES, "train.ema=0.9", "train.batch_size=4", "model.drop_rate=0.3"),
@@ -47,6 +47,26 @@ def start(processes, folder: Path, arguments: list[str]):
     return process
 
 
+def saves_left(last: Path) -> int:
+    """How often the state in last.pt is still to be written until training ends."""
+    state = torch.load(last, weights_only=True)["trainer"] if last.is_file() else {"epoch": 0, "step": 0}
+    return (EPOCHS - state["epoch"]) * SAVES_AN_EPOCH - state["step"]
+
+
+def await_saves(process, last: Path, count: int) -> None:
+    """Until last.pt has been written so often, or the process ended."""
+    before = stamp(last)
+    while count and process.exitcode is None:
+        process.join(0.002)
+        if stamp(last) != before:
+            before, count = stamp(last), count - 1
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    found = path.stat() if path.is_file() else None
+    return (found.st_ino, found.st_mtime_ns) if found else (0, 0)
+
+
 def test_thirty_kills_at_random_change_nothing(processes, cut_people: Path, demo_root: Path, tmp_path: Path) -> None:
     arguments = [f"data.root={demo_root}", *TINY, *SETTINGS]
     for name in ("undisturbed", "killed"):
@@ -54,17 +74,16 @@ def test_thirty_kills_at_random_change_nothing(processes, cut_people: Path, demo
     undisturbed = start(processes, tmp_path / "undisturbed", [*arguments, "num_workers=0"])
     undisturbed.join()
     assert undisturbed.exitcode == 0, (tmp_path / "undisturbed/log.txt").read_text()
-    rng, wait_s, last = np.random.default_rng(0), 0.5, tmp_path / "killed/runs/people/fold0/last.pt"
+    rng, last = np.random.default_rng(0), tmp_path / "killed/runs/people/fold0/last.pt"
     for kills in range(KILLS):
         # Now and then with a process that loads crops, which lives on for some seconds and must not be in the way.
         process = start(processes, tmp_path / "killed", [*arguments, f"num_workers={int(kills % 10 == 0)}"])
-        process.join(rng.uniform(0, wait_s))
-        assert process.exitcode in (None, 0), (tmp_path / "killed/log.txt").read_text()
-        assert process.exitcode is None, f"it ended after {kills} kills: make it longer"
+        # So many saves that kills fall all over the training, and then at any moment: of a start, a step, a save.
+        await_saves(process, last, rng.integers(0, 2 * saves_left(last) // (KILLS + 12 - kills)))
+        process.join(rng.uniform(0, 0.2))
+        assert process.exitcode is None, (tmp_path / "killed/log.txt").read_text()
         process.kill()
         process.join()
-        epochs = torch.load(last, weights_only=True)["trainer"]["epoch"] if last.is_file() else 0
-        wait_s *= 1.3 if epochs < EPOCHS * kills / (KILLS + 15) else 0.7  # so that kills fall all over the training
     final = start(processes, tmp_path / "killed", [*arguments, "num_workers=0"])
     final.join()
     assert final.exitcode == 0, (tmp_path / "killed/log.txt").read_text()
