@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from deepfake.learn.models import Detector
 # What safetensors and torch.load(weights_only=True) were seen to raise for code, for other, cut and damaged files.
 UNREADABLE = (
     SafetensorError,
-    pickle.PickleError,
     struct.error,
     ArithmeticError,
     AssertionError,
@@ -84,8 +84,11 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"model.weights={path} does not exist, or is not a file")
     try:
         state = _read(path)
-    except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:160]
+    except (pickle.PickleError, *UNREADABLE) as error:
+        pickled = isinstance(error, pickle.PickleError)  # torch's own words for these advise to run the file's code
+        reason = (
+            "more than tensors, or damaged; nothing in it was run" if pickled else " ".join(str(error).split())[:160]
+        )
         raise UserError(f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason}") from error
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state) if isinstance(state, dict) else state
@@ -101,4 +104,6 @@ def _read(path: Path) -> Any:
 
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")
+        return torch.load(path, map_location="cpu", weights_only=True)
