@@ -85,11 +85,12 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = _read(path)
     except (pickle.PickleError, *UNREADABLE) as error:
-        pickled = isinstance(error, pickle.PickleError)  # torch's own words for these advise to run the file's code
-        reason = (
-            "more than tensors, or damaged; nothing in it was run" if pickled else " ".join(str(error).split())[:160]
-        )
-        raise UserError(f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason}") from error
+        # Torch's own words for pickles advise to run the file's code.
+        pickled = isinstance(error, pickle.PickleError)
+        reason = "more than tensors, or damaged; nothing in it was run" if pickled else " ".join(str(error).split())
+        raise UserError(
+            f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason[:160]}"
+        ) from error
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state) if isinstance(state, dict) else state
     named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
