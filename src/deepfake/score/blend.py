@@ -1,0 +1,204 @@
+"""From the logits of several runs to one: what can be fitted, and how it is fitted."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from deepfake.score.calibrate import fit_limit, fit_slope_and_bias, fit_threshold, smoothed_targets
+from deepfake.score.gain import direction, metric_of
+from deepfake.score.pool import sigmoid
+
+WEIGHTS = ("equal", "calibrated", "greedy", "logistic")
+FINISHES = ("none", "calibrate", "clip", "both")
+PICKS = 25  # of the greedy selection
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Out-of-fold logits of M media by R runs, and what is known of the media.
+
+    labels: (M,) 0 or 1. folds: (M,) in which fold a medium was held out. groups: (M,) media that hang together share
+    one. runs: R names. pooled: name of a pooling → (M, R) logits. turned: the same, with every logit negated before
+    pooling.
+    """
+
+    labels: np.ndarray
+    folds: np.ndarray
+    groups: np.ndarray
+    runs: tuple[str, ...]
+    pooled: dict[str, np.ndarray]
+    turned: dict[str, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> Evidence:
+        """Some of the media: a mask or numbers."""
+        return dataclasses.replace(
+            self,
+            labels=self.labels[rows],
+            folds=self.folds[rows],
+            groups=self.groups[rows],
+            pooled={name: logits[rows] for name, logits in self.pooled.items()},
+            turned={name: logits[rows] for name, logits in self.turned.items()},
+        )
+
+    def of_runs(self, runs: list[str]) -> Evidence:
+        """Some of the runs, in this order."""
+        numbers = [self.runs.index(run) for run in runs]
+        return dataclasses.replace(
+            self,
+            runs=tuple(runs),
+            pooled={name: logits[:, numbers] for name, logits in self.pooled.items()},
+            turned={name: logits[:, numbers] for name, logits in self.turned.items()},
+        )
+
+    def logits(self, recipe: Recipe) -> np.ndarray:
+        """(M, R) logits in a recipe's pooling, its inverted runs turned."""
+        inverted = np.isin(self.runs, recipe.inverted)
+        return np.where(inverted, self.turned[recipe.pool], self.pooled[recipe.pool])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is fitted, not yet the numbers. The default is the plain mean of logits.
+
+    pool: how a medium's logits become one. weights: of WEIGHTS. finish: of FINISHES. threshold: whether that of
+    decisions is tuned. inverted: runs that say real for fake.
+    """
+
+    pool: str = "mean"
+    weights: str = "equal"
+    finish: str = "none"
+    threshold: bool = False
+    inverted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A fitted recipe: clip(slope * (sum of weight * logit + offset) + bias), and the threshold of decisions.
+
+    limit: largest |logit|, None = any.
+    """
+
+    runs: tuple[str, ...]
+    recipe: Recipe
+    weights: tuple[float, ...]
+    offset: float = 0.0
+    slope: float = 1.0
+    bias: float = 0.0
+    limit: float | None = None
+    threshold: float = 0.0
+
+    def apply(self, logits: np.ndarray) -> np.ndarray:
+        """(N, R) pooled logits, inverted runs turned → (N,) logits."""
+        blended = self.slope * (logits @ np.array(self.weights) + self.offset) + self.bias
+        return blended if self.limit is None else np.clip(blended, -self.limit, self.limit)
+
+    def to_json(self) -> dict:
+        """Plain values, for a file that people read."""
+        return {
+            "pool": self.recipe.pool,
+            "runs": {
+                run: {"weight": weight, "inverted": run in self.recipe.inverted}
+                for run, weight in zip(self.runs, self.weights, strict=True)
+            },
+            "offset": self.offset,
+            "slope": self.slope,
+            "bias": self.bias,
+            "limit": self.limit,
+            "threshold": self.threshold,
+            "fitted": {
+                "weights": self.recipe.weights,
+                "finish": self.recipe.finish,
+                "threshold": self.recipe.threshold,
+            },
+        }
+
+    @classmethod
+    def from_json(cls, values: dict) -> Blend:
+        """What to_json gave. KeyError, TypeError or ValueError when it is something else."""
+        runs, fitted = values["runs"], values["fitted"]
+        inverted = tuple(run for run, row in runs.items() if row["inverted"])
+        numbers = {name: float(values[name]) for name in ("offset", "slope", "bias", "threshold")}
+        return cls(
+            runs=tuple(runs),
+            recipe=Recipe(values["pool"], fitted["weights"], fitted["finish"], fitted["threshold"], inverted),
+            weights=tuple(float(row["weight"]) for row in runs.values()),
+            limit=None if values["limit"] is None else float(values["limit"]),
+            **numbers,
+        )
+
+
+def fit(recipe: Recipe, evidence: Evidence, metric: str) -> Blend:
+    """A recipe's numbers, from labels and logits; `metric` is what the greedy selection and the threshold serve."""
+    logits, labels = evidence.logits(recipe), evidence.labels
+    weights, offset = _WEIGHTS[recipe.weights](labels, logits, metric)
+    blended = logits @ weights + offset
+    slope, bias, limit = 1.0, 0.0, None
+    if recipe.finish in ("calibrate", "both"):
+        slope, bias = fit_slope_and_bias(labels, blended)
+        blended = slope * blended + bias
+    if recipe.finish in ("clip", "both"):
+        limit = fit_limit(labels, blended)
+    threshold = fit_threshold(metric, labels, blended) if recipe.threshold else 0.0
+    return Blend(evidence.runs, recipe, tuple(map(float, weights)), float(offset), slope, bias, limit, threshold)
+
+
+# --- weights: labels (M,), logits (M, R) → (R,) weights and an offset
+
+
+def _equal(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.ndarray, float]:
+    """The plain mean."""
+    return np.full(logits.shape[1], 1 / logits.shape[1]), 0.0
+
+
+def _calibrated(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.ndarray, float]:
+    """The mean of runs that have each been given their own slope and bias, so that none drowns out the others."""
+    slopes, biases = _calibrations(labels, logits)
+    return slopes / len(slopes), float(biases.mean())
+
+
+def _greedy(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.ndarray, float]:
+    """Forward selection with replacement over calibrated runs (Caruana et al., "Ensemble selection from libraries of
+    models", 2004): each pick is the run whose addition makes the mean best; the picks up to the best mean count.
+    """
+    slopes, biases = _calibrations(labels, logits)
+    calibrated = logits * slopes + biases
+    serves = metric if metric in ("auc", "ap") else "log_loss"
+    picked, total, trail = np.zeros(len(slopes)), np.zeros(len(labels)), []
+    for number in range(1, PICKS + 1):
+        scores = [direction(serves) * metric_of(serves, labels, (total + run) / number) for run in calibrated.T]
+        best = int(np.argmax(scores))
+        picked[best] += 1
+        total += calibrated[:, best]
+        trail.append((scores[best], -number, picked / number))
+    shares = max(trail, key=lambda step: step[:2])[2]  # of equally good ones that with the fewest picks
+    return shares * slopes, float(shares @ biases)
+
+
+def _logistic(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.ndarray, float]:
+    """Non-negative weights and an offset of the lowest log loss on smoothed targets (stacking: Wolpert, 1992)."""
+    from scipy.optimize import minimize
+
+    targets, scales = smoothed_targets(labels), np.maximum(np.abs(logits).max(0), 1e-12)
+    inputs = np.column_stack([logits / scales, np.ones(len(labels))])
+
+    def loss_and_gradient(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        sums = inputs @ weights
+        loss = (np.logaddexp(0, sums) - targets * sums).mean()
+        return loss, inputs.T @ (sigmoid(sums) - targets) / len(targets)
+
+    start = np.append(scales / logits.shape[1], 0.0)
+    bounds = [(0, None)] * logits.shape[1] + [(None, None)]
+    found = minimize(loss_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return found[:-1] / scales, float(found[-1])
+
+
+def _calibrations(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) slopes and (R,) biases of each run alone."""
+    pairs = np.array([fit_slope_and_bias(labels, run) for run in logits.T])
+    return pairs[:, 0], pairs[:, 1]
+
+
+_WEIGHTS = dict(zip(WEIGHTS, (_equal, _calibrated, _greedy, _logistic), strict=True))

@@ -1,0 +1,196 @@
+"""Which steps beyond the plain mean pay: by cross-fitted gain, by more than their noise, and scored nested."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+
+from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Evidence, Recipe, fit
+from deepfake.score.gain import direction, error_of, gain_and_error, metric_of
+
+LEVEL = 0.05  # probability that a step of no worth is taken, over all its candidates
+NOISE_LEVEL = 0.01  # probability that runs which tell nothing are taken to tell something
+DECISIONS = ("accuracy", "macro_f1")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One question of the choice. gain: of the best candidate over what stood before, cross-fitted, positive = better;
+    error: its standard error; needed: the gain that it had to exceed."""
+
+    question: str
+    answer: str
+    gain: float
+    error: float
+    needed: float
+
+    @property
+    def taken(self) -> bool:
+        return self.gain > self.needed
+
+
+def crossfit(recipe: Recipe, evidence: Evidence, metric: str) -> np.ndarray:
+    """(M,) logits less the threshold of decisions, each fold's by a fit on the other folds."""
+    logits, result = evidence.logits(recipe), np.empty(len(evidence.labels))
+    if recipe == Recipe(recipe.pool, inverted=recipe.inverted):  # nothing is fitted
+        return logits.mean(1)
+    for fold in np.unique(evidence.folds):
+        held_out = evidence.folds == fold
+        blend = fit(recipe, evidence.take(~held_out), metric)
+        result[held_out] = blend.apply(logits[held_out]) - blend.threshold
+    return result
+
+
+def choose(evidence: Evidence, metric: str) -> tuple[Recipe, list[Step]]:
+    """The recipe for a metric, and how it came about: one question after another, from the plain mean.
+
+    A step is taken when its cross-fitted gain exceeds its standard error z times; z grows with the number of
+    candidates (Bonferroni). Where no run tells fakes from reals, nothing is asked: what would be fitted is noise.
+    """
+    inverted, steps = _find_inverted(evidence)
+    recipe = Recipe(inverted=inverted)
+    if steps[-1].answer == "none":
+        return recipe, steps
+    for question, candidates in _questions(metric, len(evidence.runs), tuple(evidence.pooled)):
+        others = [candidate for candidate in candidates(recipe) if candidate != recipe]
+        if not others:
+            continue
+        answer, step = _ask(question, recipe, others, evidence, metric)
+        steps.append(step)
+        recipe = answer if step.taken else recipe
+    return recipe, steps
+
+
+def nested(evidence: Evidence, metric: str) -> np.ndarray:
+    """(M,) logits less the threshold, each fold's by a recipe chosen and fitted on the other folds alone.
+
+    What they score is an honest estimate of the whole procedure, as no medium has a say in what is done to it.
+    """
+    result = np.empty(len(evidence.labels))
+    for fold in np.unique(evidence.folds):
+        held_out = evidence.folds == fold
+        rest = evidence.take(~held_out)
+        recipe, _ = choose(rest, metric)
+        blend = fit(recipe, rest, metric)
+        result[held_out] = blend.apply(evidence.take(held_out).logits(recipe)) - blend.threshold
+    return result
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was decided, and what it is worth.
+
+    plain: (M,) the plain mean's logits. nested: (M,) those of the whole procedure, scored on media that had no say.
+    gain: of nested over plain; error: its standard error.
+    """
+
+    recipe: Recipe
+    steps: list[Step]
+    plain: np.ndarray
+    nested: np.ndarray
+    gain: float
+    error: float
+
+
+def decide(evidence: Evidence, metric: str) -> Verdict:
+    """Choose a recipe and score the choosing. Where that scores no better than the plain mean, the plain mean it is."""
+    recipe, steps = choose(evidence, metric)
+    plain, result = crossfit(Recipe(), evidence, metric), nested(evidence, metric)
+    gain, error = gain_and_error(metric, evidence.labels, evidence.groups, plain, result)
+    if gain <= 0 or recipe == Recipe():
+        return Verdict(Recipe(), steps, plain, plain, 0.0, 0.0)
+    return Verdict(recipe, steps, plain, result, gain, error)
+
+
+def worth(recipe: Recipe, evidence: Evidence, metric: str) -> dict[str, tuple[float, float]]:
+    """By how much each run betters the blend of the others (cross-fitted), with the standard error."""
+    whole = crossfit(recipe, evidence, metric)
+    found = {}
+    for run in evidence.runs:
+        rest = crossfit(recipe, _without(evidence, run), metric)
+        found[run] = gain_and_error(metric, evidence.labels, evidence.groups, rest, whole)
+    return found
+
+
+def by_worth(recipe: Recipe, evidence: Evidence, metric: str) -> list[Blend]:
+    """Blends of fewer and fewer runs, the whole first: each lacks the run that it is missed least in.
+
+    What inference falls back on when time is short.
+    """
+    blends = [fit(recipe, evidence, metric)]
+    while len(evidence.runs) > 1:
+        shorter = [_without(evidence, run) for run in evidence.runs]
+        scores = [
+            direction(metric) * metric_of(metric, rest.labels, crossfit(recipe, rest, metric)) for rest in shorter
+        ]
+        evidence = shorter[int(np.nanargmax(scores))]
+        blends.append(fit(recipe, evidence, metric))
+    return blends
+
+
+def deal_folds(groups: np.ndarray, count: int = 5, seed: int = 0) -> np.ndarray:
+    """(M,) fold numbers, groups whole: for evidence that has fewer than the three folds that nesting needs."""
+    names, members = np.unique(groups, return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(names)) % count)[members]
+
+
+def _without(evidence: Evidence, run: str) -> Evidence:
+    return evidence.of_runs([other for other in evidence.runs if other != run])
+
+
+def _find_inverted(evidence: Evidence) -> tuple[tuple[str, ...], list[Step]]:
+    """Runs whose AUC lies below 1/2 by more than noise, and whether any run lies beside 1/2 at all."""
+    labels, groups = evidence.labels, evidence.groups
+    z = NormalDist().inv_cdf(1 - NOISE_LEVEL / 2 / len(evidence.runs))
+    inverted, steps = [], []
+    for run, logits in zip(evidence.runs, evidence.pooled["mean"].T, strict=True):
+        away, error = metric_of("auc", labels, logits) - 0.5, error_of("auc", labels, groups, logits)
+        steps.append(Step("signal", "inverted" if away < 0 else "yes", abs(away), error, z * error))
+        if away < 0 and steps[-1].taken:
+            inverted.append(run)
+    best = max(steps, key=lambda step: step.gain - step.needed)
+    if not best.taken:
+        return (), [replace(best, answer="none")]
+    return tuple(inverted), [replace(best, answer=", ".join(f"-{run}" for run in inverted) or "yes")]
+
+
+def _questions(
+    metric: str, num_runs: int, poolings: tuple[str, ...]
+) -> Iterator[tuple[str, Callable[[Recipe], list[Recipe]]]]:
+    """What is asked, in order, and the candidates of each answer given what stands."""
+
+    def calibrated_too(recipes: list[Recipe]) -> list[Recipe]:
+        """A pooling or weighting may move all logits; it is also judged with that put right."""
+        return recipes + [replace(recipe, finish="calibrate") for recipe in recipes if metric == "log_loss"]
+
+    yield "pool", lambda recipe: calibrated_too([replace(recipe, pool=name) for name in poolings])
+    if num_runs > 1:
+        yield "weights", lambda recipe: calibrated_too([replace(recipe, weights=name) for name in WEIGHTS])
+    if metric == "log_loss":
+        yield "finish", lambda recipe: [replace(recipe, finish=name) for name in FINISHES]
+    if metric in DECISIONS:
+        yield "threshold", lambda recipe: [replace(recipe, threshold=True)]
+
+
+def _ask(question: str, recipe: Recipe, others: list[Recipe], evidence: Evidence, metric: str) -> tuple[Recipe, Step]:
+    """The candidate with the largest gain less what was needed of it."""
+    z = NormalDist().inv_cdf(1 - LEVEL / len(others))
+    before = crossfit(recipe, evidence, metric)
+    best: tuple[Recipe, Step] | None = None
+    for other in others:
+        after = crossfit(other, evidence, metric)
+        gain, error = gain_and_error(metric, evidence.labels, evidence.groups, before, after)
+        step = Step(question, _changes(recipe, other), gain, error, z * error)
+        if best is None or step.gain - step.needed > best[1].gain - best[1].needed:
+            best = other, step
+    assert best is not None
+    return best
+
+
+def _changes(old: Recipe, new: Recipe) -> str:
+    pairs = [(item.name, getattr(old, item.name), getattr(new, item.name)) for item in dataclasses.fields(Recipe)]
+    return ", ".join(f"{name}={after}" for name, before, after in pairs if before != after)

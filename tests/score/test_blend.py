@@ -1,0 +1,203 @@
+"""Blends whose best answer is known: planted runs, and noise in which there is nothing to find."""
+
+import json
+
+import numpy as np
+import pytest
+
+from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Evidence, Recipe, fit
+from deepfake.score.choose import by_worth, choose, crossfit, deal_folds, decide, nested, worth
+from deepfake.score.gain import gain_and_error, metric_of
+
+MEDIA = 400
+
+
+def labels_of(rng):
+    return rng.integers(0, 2, MEDIA)
+
+
+def informed(labels, rng, distance=2.0):
+    """Honest log-odds: a normal reading of a medium's class, `distance` deviations apart."""
+    return distance * ((labels - 0.5) * distance + rng.normal(size=MEDIA))
+
+
+def evidence(labels, **runs):
+    """Runs of one logit a medium, pairs of media as groups. Two poolings that are the same."""
+    logits, groups = np.stack(list(runs.values()), 1), np.arange(MEDIA) // 2
+    pooled = {"mean": logits, "median": logits}
+    turned = {name: -each for name, each in pooled.items()}
+    return Evidence(labels, deal_folds(groups), groups, tuple(runs), pooled, turned)
+
+
+def noise(rng, scale=1.0):
+    return scale * rng.normal(size=MEDIA)
+
+
+def share(blend, run):
+    weights = dict(zip(blend.runs, blend.weights))
+    return weights[run] / sum(weights.values())
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "auc", "ap", "accuracy", "macro_f1"])
+@pytest.mark.parametrize("seed", range(3))
+def test_pure_noise_changes_nothing(metric, seed):
+    rng = np.random.default_rng(seed)
+    told = evidence(labels_of(rng), a=noise(rng), b=noise(rng, 4), c=noise(rng))
+    verdict = decide(told, metric)
+    assert verdict.recipe == Recipe()
+    assert [step.question for step in verdict.steps] == ["signal"]
+    assert (verdict.nested == verdict.plain).all()
+    assert (verdict.gain, verdict.error) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_useful_run_among_noise_is_found(seed):
+    rng = np.random.default_rng(seed)
+    labels = labels_of(rng)
+    told = evidence(labels, good=informed(labels, rng), **{f"noise{n}": noise(rng, 2) for n in range(4)})
+    for metric in ("log_loss", "auc"):
+        verdict = decide(told, metric)
+        assert verdict.gain > 4 * verdict.error > 0
+        assert share(fit(verdict.recipe, told, metric), "good") > 0.8
+    values = worth(verdict.recipe, told, "auc")
+    assert max(values, key=lambda run: values[run][0]) == "good"
+    assert by_worth(verdict.recipe, told, "auc")[-1].runs == ("good",)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_overconfident_run_is_cooled(seed):
+    rng = np.random.default_rng(seed)
+    labels = labels_of(rng)
+    told = evidence(labels, loud=6 * informed(labels, rng))
+    recipe, _ = choose(told, "log_loss")
+    assert recipe.finish in ("calibrate", "both")
+    assert fit(recipe, told, "log_loss").slope == pytest.approx(1 / 6, rel=0.35)
+    assert choose(told, "auc")[0] == Recipe()  # the order is as it was
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_overconfident_run_does_not_drown_out_the_others(seed):
+    rng = np.random.default_rng(seed)
+    labels = labels_of(rng)
+    told = evidence(labels, loud=8 * informed(labels, rng), b=informed(labels, rng), c=informed(labels, rng))
+    blend = fit(choose(told, "log_loss")[0], told, "log_loss")
+    loud, other, third = (weight * scale for weight, scale in zip(blend.weights, (8, 1, 1)))
+    assert loud / (loud + other + third) == pytest.approx(1 / 3, abs=0.15)
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "auc"])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_inverted_run_is_turned(metric, seed):
+    rng = np.random.default_rng(seed)
+    labels = labels_of(rng)
+    told = evidence(labels, a=informed(labels, rng), wrong=-informed(labels, rng), c=informed(labels, rng))
+    verdict = decide(told, metric)
+    assert verdict.recipe.inverted == ("wrong",)
+    assert verdict.steps[0].answer == "-wrong"
+    assert verdict.gain > 4 * verdict.error
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_clip_that_pays_is_found(seed):
+    rng = np.random.default_rng(seed)
+    labels = labels_of(rng)
+    logits = informed(labels, rng, 3)
+    mislabelled = rng.choice(MEDIA, 20, replace=False)
+    logits[mislabelled] = -12 * (2 * labels[mislabelled] - 1)
+    told = evidence(labels, a=logits)
+    recipe, _ = choose(told, "log_loss")
+    assert recipe.finish in ("clip", "both")
+    assert fit(recipe, told, "log_loss").limit <= 5
+
+
+def test_honest_equal_runs_are_left_alone():
+    rng = np.random.default_rng(0)
+    labels = labels_of(rng)
+    verdict = decide(evidence(labels, a=informed(labels, rng)), "log_loss")
+    assert verdict.recipe == Recipe()
+    assert verdict.gain == 0
+
+
+def test_a_pooling_that_pays_is_found():
+    rng = np.random.default_rng(0)
+    labels = labels_of(rng)
+    told = evidence(labels, a=informed(labels, rng, 1))
+    better = {"mean": told.pooled["mean"], "largest_face": informed(labels, rng, 3)[:, None]}
+    told = Evidence(labels, told.folds, told.groups, ("a",), better, {name: -each for name, each in better.items()})
+    assert choose(told, "auc")[0].pool == "largest_face"
+
+
+def test_a_threshold_is_tuned_where_it_pays():
+    rng = np.random.default_rng(0)
+    labels = labels_of(rng)
+    told = evidence(labels, a=informed(labels, rng) + 3)
+    for metric in ("accuracy", "macro_f1"):
+        verdict = decide(told, metric)
+        assert verdict.recipe.threshold
+        assert fit(verdict.recipe, told, metric).threshold == pytest.approx(3, abs=1)
+        assert metric_of(metric, labels, verdict.nested) > metric_of(metric, labels, verdict.plain) + 0.1
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("finish", FINISHES)
+def test_a_medium_has_no_say_in_its_own_cross_fitted_logit(weights, finish):
+    rng = np.random.default_rng(0)
+    labels = labels_of(rng)
+    told = evidence(labels, a=informed(labels, rng), b=3 * informed(labels, rng))
+    recipe = Recipe(weights=weights, finish=finish)
+    before = crossfit(recipe, told, "log_loss")
+    there = told.folds == 2
+    flipped = Evidence(
+        np.where(there, 1 - labels, labels), told.folds, told.groups, told.runs, told.pooled, told.turned
+    )
+    assert (crossfit(recipe, flipped, "log_loss")[there] == before[there]).all()
+    assert (nested(flipped, "log_loss")[there] == nested(told, "log_loss")[there]).all()
+
+
+def test_choosing_on_its_own_judges_is_not_believed():
+    """Forty useless poolings beside a weak run: the best of them looks good, nested scores do not."""
+    gains = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        labels = labels_of(rng)
+        weak = informed(labels, rng, 1)[:, None]
+        pooled = {"mean": weak} | {str(n): weak + noise(rng, 0.5)[:, None] for n in range(40)}
+        groups = np.arange(MEDIA)
+        told = Evidence(labels, deal_folds(groups), groups, ("a",), pooled, {k: -v for k, v in pooled.items()})
+        assert decide(told, "auc").recipe.pool == "mean"
+        gains.append(gain_and_error("auc", labels, groups, weak[:, 0], nested(told, "auc"))[0])
+    assert max(map(abs, gains)) < 0.01
+
+
+def test_fewer_runs_come_with_weights_of_their_own():
+    rng = np.random.default_rng(0)
+    labels = labels_of(rng)
+    told = evidence(labels, good=informed(labels, rng, 3), fair=informed(labels, rng, 1), none=noise(rng))
+    blends = by_worth(Recipe(weights="logistic"), told, "log_loss")
+    assert [blend.runs for blend in blends] == [("good", "fair", "none"), ("good", "fair"), ("good",)]
+    assert blends[2] == fit(Recipe(weights="logistic"), told.of_runs(["good"]), "log_loss")
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("finish", FINISHES)
+def test_a_blend_is_written_and_read_without_loss(weights, finish):
+    rng = np.random.default_rng(0)
+    labels = labels_of(rng)
+    told = evidence(labels, a=informed(labels, rng), b=-informed(labels, rng))
+    blend = fit(Recipe("median", weights, finish, True, ("b",)), told, "accuracy")
+    again = Blend.from_json(json.loads(json.dumps(blend.to_json())))
+    assert again == blend
+    logits = told.logits(blend.recipe)
+    assert (again.apply(logits) == blend.apply(logits)).all()
+
+
+def test_a_blend_is_the_sum_that_it_says():
+    blend = Blend(("a", "b"), Recipe(), (0.5, 1.0), offset=1.0, slope=2.0, bias=-1.0, limit=6.0)
+    assert blend.apply(np.array([[2.0, 1.0], [0.0, -1.0], [40.0, 40.0]])).tolist() == [5.0, -1.0, 6.0]
+
+
+def test_dealt_folds_keep_groups_whole_and_are_even():
+    groups = np.repeat(np.arange(50), 3)
+    folds = deal_folds(groups)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(50))
+    assert np.bincount(folds).tolist() == [30] * 5
