@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Evidence, Recipe, fit
-from deepfake.score.choose import by_worth, choose, crossfit, deal_folds, decide, nested, worth
+from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Recipe, fit
+from deepfake.score.choose import by_worth, choose, crossfit, decide, nested, worth
+from deepfake.score.evidence import Evidence, deal_folds
 from deepfake.score.gain import gain_and_error, metric_of
 
 MEDIA = 400
@@ -187,7 +188,7 @@ def test_a_blend_is_written_and_read_without_loss(weights, finish):
     blend = fit(Recipe("median", weights, finish, True, ("b",)), told, "accuracy")
     again = Blend.from_json(json.loads(json.dumps(blend.to_json())))
     assert again == blend
-    logits = told.logits(blend.recipe)
+    logits = told.logits(blend.recipe.pool, blend.recipe.inverted)
     assert (again.apply(logits) == blend.apply(logits)).all()
 
 

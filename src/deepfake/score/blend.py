@@ -2,61 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
 from deepfake.score.calibrate import fit_limit, fit_slope_and_bias, fit_threshold, smoothed_targets
+from deepfake.score.evidence import Evidence
 from deepfake.score.gain import direction, metric_of
 from deepfake.score.pool import sigmoid
 
 WEIGHTS = ("equal", "calibrated", "greedy", "logistic")
 FINISHES = ("none", "calibrate", "clip", "both")
 PICKS = 25  # of the greedy selection
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Out-of-fold logits of M media by R runs, and what is known of the media.
-
-    labels: (M,) 0 or 1. folds: (M,) in which fold a medium was held out. groups: (M,) media that hang together share
-    one. runs: R names. pooled: name of a pooling → (M, R) logits. turned: the same, with every logit negated before
-    pooling.
-    """
-
-    labels: np.ndarray
-    folds: np.ndarray
-    groups: np.ndarray
-    runs: tuple[str, ...]
-    pooled: dict[str, np.ndarray]
-    turned: dict[str, np.ndarray]
-
-    def take(self, rows: np.ndarray) -> Evidence:
-        """Some of the media: a mask or numbers."""
-        return dataclasses.replace(
-            self,
-            labels=self.labels[rows],
-            folds=self.folds[rows],
-            groups=self.groups[rows],
-            pooled={name: logits[rows] for name, logits in self.pooled.items()},
-            turned={name: logits[rows] for name, logits in self.turned.items()},
-        )
-
-    def of_runs(self, runs: list[str]) -> Evidence:
-        """Some of the runs, in this order."""
-        numbers = [self.runs.index(run) for run in runs]
-        return dataclasses.replace(
-            self,
-            runs=tuple(runs),
-            pooled={name: logits[:, numbers] for name, logits in self.pooled.items()},
-            turned={name: logits[:, numbers] for name, logits in self.turned.items()},
-        )
-
-    def logits(self, recipe: Recipe) -> np.ndarray:
-        """(M, R) logits in a recipe's pooling, its inverted runs turned."""
-        inverted = np.isin(self.runs, recipe.inverted)
-        return np.where(inverted, self.turned[recipe.pool], self.pooled[recipe.pool])
 
 
 @dataclass(frozen=True)
@@ -132,7 +89,7 @@ class Blend:
 
 def fit(recipe: Recipe, evidence: Evidence, metric: str) -> Blend:
     """A recipe's numbers, from labels and logits; `metric` is what the greedy selection and the threshold serve."""
-    logits, labels = evidence.logits(recipe), evidence.labels
+    logits, labels = evidence.logits(recipe.pool, recipe.inverted), evidence.labels
     weights, offset = _WEIGHTS[recipe.weights](labels, logits, metric)
     blended = logits @ weights + offset
     slope, bias, limit = 1.0, 0.0, None

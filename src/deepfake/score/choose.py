@@ -9,7 +9,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Evidence, Recipe, fit
+from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Recipe, fit
+from deepfake.score.evidence import Evidence
 from deepfake.score.gain import direction, error_of, gain_and_error, metric_of
 
 LEVEL = 0.05  # probability that a step of no worth is taken, over all its candidates
@@ -35,7 +36,7 @@ class Step:
 
 def crossfit(recipe: Recipe, evidence: Evidence, metric: str) -> np.ndarray:
     """(M,) logits less the threshold of decisions, each fold's by a fit on the other folds."""
-    logits, result = evidence.logits(recipe), np.empty(len(evidence.labels))
+    logits, result = evidence.logits(recipe.pool, recipe.inverted), np.empty(len(evidence.labels))
     if recipe == Recipe(recipe.pool, inverted=recipe.inverted):  # nothing is fitted
         return logits.mean(1)
     for fold in np.unique(evidence.folds):
@@ -76,7 +77,7 @@ def nested(evidence: Evidence, metric: str) -> np.ndarray:
         rest = evidence.take(~held_out)
         recipe, _ = choose(rest, metric)
         blend = fit(recipe, rest, metric)
-        result[held_out] = blend.apply(evidence.take(held_out).logits(recipe)) - blend.threshold
+        result[held_out] = blend.apply(evidence.take(held_out).logits(recipe.pool, recipe.inverted)) - blend.threshold
     return result
 
 
@@ -130,12 +131,6 @@ def by_worth(recipe: Recipe, evidence: Evidence, metric: str) -> list[Blend]:
         evidence = shorter[int(np.nanargmax(scores))]
         blends.append(fit(recipe, evidence, metric))
     return blends
-
-
-def deal_folds(groups: np.ndarray, count: int = 5, seed: int = 0) -> np.ndarray:
-    """(M,) fold numbers, groups whole: for evidence that has fewer than the three folds that nesting needs."""
-    names, members = np.unique(groups, return_inverse=True)
-    return (np.random.default_rng(seed).permutation(len(names)) % count)[members]
 
 
 def _without(evidence: Evidence, run: str) -> Evidence:

@@ -1,0 +1,96 @@
+"""What out-of-fold logits have to tell: of each medium with a face, by each run, in every pooling."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from deepfake.score.pool import POOLINGS
+
+FEWEST_FOLDS = 3  # choosing is scored on a fold, on which the others are cross-fitted
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Out-of-fold logits of M media by R runs, and what is known of the media.
+
+    labels: (M,) 0 or 1. folds: (M,) in which fold a medium was held out. groups: (M,) media that hang together share
+    one. runs: R names. pooled: name of a pooling → (M, R) logits. turned: the same, with every logit negated before
+    pooling.
+    """
+
+    labels: np.ndarray
+    folds: np.ndarray
+    groups: np.ndarray
+    runs: tuple[str, ...]
+    pooled: dict[str, np.ndarray]
+    turned: dict[str, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> Evidence:
+        """Some of the media: a mask or numbers."""
+        return dataclasses.replace(
+            self,
+            labels=self.labels[rows],
+            folds=self.folds[rows],
+            groups=self.groups[rows],
+            pooled={name: logits[rows] for name, logits in self.pooled.items()},
+            turned={name: logits[rows] for name, logits in self.turned.items()},
+        )
+
+    def of_runs(self, runs: list[str]) -> Evidence:
+        """Some of the runs, in this order."""
+        numbers = [self.runs.index(run) for run in runs]
+        return dataclasses.replace(
+            self,
+            runs=tuple(runs),
+            pooled={name: logits[:, numbers] for name, logits in self.pooled.items()},
+            turned={name: logits[:, numbers] for name, logits in self.turned.items()},
+        )
+
+    def logits(self, pool: str, inverted: tuple[str, ...]) -> np.ndarray:
+        """(M, R) logits in a pooling, those of inverted runs turned."""
+        return np.where(np.isin(self.runs, inverted), self.turned[pool], self.pooled[pool])
+
+
+
+def gather(tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> tuple[Evidence, np.ndarray]:
+    """Evidence of the media that every run has scored and some run found a face in; and the labels of those in which
+    none did.
+
+    tables: run → its rows of the out-of-fold table, of any of its folds. folds: the folds table. Where fewer than three
+    folds were trained, groups are dealt into five.
+    """
+    common = sorted(set.intersection(*(set(table.media_id) for table in tables.values())))
+    found = pd.concat([table[["media_id", "found"]] for table in tables.values()]).groupby("media_id").found.any()
+    media = folds.set_index("media_id").loc[common]
+    with_face = found.loc[common].to_numpy(bool)
+    faces = media[with_face]
+    groups = np.unique(faces.group_id.to_numpy(str), return_inverse=True)[1]
+    numbers = faces.fold.to_numpy(int)
+    evidence = Evidence(
+        labels=faces.label.to_numpy(int),
+        folds=numbers if len(np.unique(numbers)) >= FEWEST_FOLDS else deal_folds(groups),
+        groups=groups,
+        runs=tuple(tables),
+        pooled=_pooled(tables, faces.index, 1),
+        turned=_pooled(tables, faces.index, -1),
+    )
+    return evidence, media[~with_face].label.to_numpy(int)
+
+
+def _pooled(tables: dict[str, pd.DataFrame], media: pd.Index, sign: int) -> dict[str, np.ndarray]:
+    """Name of a pooling → (M, R) logits of rows times the sign."""
+    rows = [table[table.media_id.isin(media)].assign(logit=lambda table: sign * table.logit) for table in tables.values()]
+    return {
+        name: np.stack([pooling(table).loc[media].to_numpy(float) for table in rows], 1)
+        for name, pooling in POOLINGS.items()
+    }
+
+
+def deal_folds(groups: np.ndarray, count: int = 5, seed: int = 0) -> np.ndarray:
+    """(M,) fold numbers for groups (M,), which stay whole."""
+    names, members = np.unique(groups, return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(names)) % count)[members]

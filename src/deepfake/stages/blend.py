@@ -1,0 +1,183 @@
+"""blend: the out-of-fold logits of trained runs → a file that says how they become one logit a medium."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from deepfake import layout
+from deepfake.config import Config
+from deepfake.errors import UserError
+from deepfake.stages.common import read_run_config, say, share, trained_folds
+from deepfake.tables import FOLDS, OOF, PROBLEMS, git_commit, sha256, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from deepfake.score.choose import Verdict
+    from deepfake.score.evidence import Evidence
+
+
+def run(cfg: Config) -> None:
+    """Write runs/<name>/blend.json, which `infer name=<name>` applies; <name> is the runs' joined by +, unless given."""
+    from deepfake.score.choose import decide
+    from deepfake.score.evidence import gather
+
+    check(cfg)
+    dataset = _common_ground(cfg)
+    folds = FOLDS.read(layout.folds_table(cfg.paths.folds, dataset))
+    tables = {name: _out_of_fold(cfg, name) for name in cfg.runs}
+    evidence, faceless = gather(tables, folds)
+    _check_classes(evidence)
+    say("blend", f"{cfg.blend.metric} of {len(evidence.labels)} media with a face, out of fold: {_runs_alone(cfg, evidence)}")
+    verdict = decide(evidence, cfg.blend.metric)
+    _tell(evidence, verdict, cfg.blend.metric)
+    record = {
+        "metric": cfg.blend.metric,
+        "dataset": dataset,
+        "weights_sha256": {name: _weights(cfg, name) for name in cfg.runs},
+        "git_commit": git_commit(),
+        **_figures(evidence, verdict, cfg.blend.metric),
+        "fallbacks": _fallbacks(cfg, dataset, folds, faceless),
+    }
+    path = layout.blend_file(cfg.paths.runs, cfg.run)
+    write_json(record, path)
+    say("blend", f"→ {path}; next: ./run_infer.sh name={cfg.run}")
+
+
+def check(cfg: Config) -> None:
+    """UserError when the runs are not named, or the blend would have a trained run's name."""
+    if not cfg.runs or len(set(cfg.runs)) < len(cfg.runs):
+        raise UserError(f"runs={cfg.runs}; allowed: names of trained runs, each once, as in runs=[a,b,c]")
+    if trained_folds(cfg.paths.runs, cfg.run):
+        raise UserError(f"name={cfg.run} is a trained run: give the blend a name of its own with name=…")
+
+
+def _common_ground(cfg: Config) -> str:
+    """The data set that all runs were trained on. UserError when their data, splits or crops are not the same, or the
+    split has changed since."""
+    from deepfake.learn.facts import read_facts
+
+    grounds = {}
+    for name in cfg.runs:
+        for path in _scored_folds(cfg, name).values():
+            inputs = read_run_config(path)["made_from"]["inputs"]
+            dataset = read_facts(layout.best_weights(path))["dataset"]
+            grounds.setdefault((dataset, inputs["folds"], inputs["faces"]), name)
+    (one, first), *others = grounds.items()
+    for other, second in others:
+        differ = [what for what, left, right in zip(("data", "split", "crops"), one, other) if left != right]
+        raise UserError(f"runs {first} and {second} have other {' and '.join(differ)}: train them on the same")
+    dataset, folds_sha256, _ = one
+    path = layout.folds_table(cfg.paths.folds, dataset)
+    if not path.is_file() or sha256(path) != folds_sha256:
+        raise UserError(f"{path} is not the split that {', '.join(cfg.runs)} were trained on: put that one back")
+    return dataset
+
+
+def _scored_folds(cfg: Config, run: str) -> dict[str, Path]:
+    """A run's trained folds that have out-of-fold logits. UserError when there is none."""
+    folds = {fold: path for fold, path in trained_folds(cfg.paths.runs, run).items() if fold != "full"}
+    if not folds:
+        there = sorted(path.name for path in cfg.paths.runs.glob("*") if trained_folds(cfg.paths.runs, path.name))
+        raise UserError(f"run {run} has no trained fold; trained runs: {', '.join(there) or 'none'}")
+    return folds
+
+
+def _out_of_fold(cfg: Config, run: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat([OOF.read(layout.oof_table(path)) for path in _scored_folds(cfg, run).values()])
+
+
+def _weights(cfg: Config, run: str) -> dict[str, str]:
+    """Fold → digest of its weights: a blend is one of these very models."""
+    return {fold: sha256(layout.best_weights(path)) for fold, path in _scored_folds(cfg, run).items()}
+
+
+def _check_classes(evidence: Evidence) -> None:
+    counts = [int((evidence.labels == label).sum()) for label in (0, 1)]
+    if min(counts) < 2 * 3:
+        raise UserError(
+            f"the runs have {len(evidence.labels)} media with a face in common ({counts[0]} real, {counts[1]} fake), "
+            f"too few to fit anything to: train the same folds of each"
+        )
+
+
+def _runs_alone(cfg: Config, evidence: Evidence) -> str:
+    from deepfake.score.gain import metric_of
+
+    scores = [metric_of(cfg.blend.metric, evidence.labels, logits) for logits in evidence.pooled["mean"].T]
+    return ", ".join(f"{run} {score:.4f}" for run, score in zip(evidence.runs, scores, strict=True))
+
+
+def _figures(evidence: Evidence, verdict: Verdict, metric: str) -> dict[str, Any]:
+    """All that was fitted, and what speaks for it."""
+    from deepfake.score.calibrate import reliability
+    from deepfake.score.choose import by_worth
+    from deepfake.score.gain import metric_of
+
+    labels = evidence.labels
+    whole, *fewer = by_worth(verdict.recipe, evidence, metric)
+    return {
+        "blend": whole.to_json(),
+        "of_fewer_runs": [blend.to_json() for blend in fewer],
+        "nested": {
+            "media": len(labels),
+            "plain_mean": metric_of(metric, labels, verdict.plain),
+            "blend": metric_of(metric, labels, verdict.nested),
+            "gain": verdict.gain,
+            "standard_error": verdict.error,
+        },
+        "steps": [asdict(step) | {"taken": step.taken} for step in verdict.steps],
+        "correlation": _correlation(evidence),
+        "reliability": {
+            "plain_mean": reliability(labels, verdict.plain),
+            "blend": reliability(labels, verdict.nested),
+        },
+    }
+
+
+def _correlation(evidence: Evidence) -> dict[str, dict[str, float]]:
+    """Spearman's, of the runs' mean logits."""
+    import pandas as pd
+
+    logits = pd.DataFrame(evidence.pooled["mean"], columns=list(evidence.runs))
+    return logits.corr("spearman").round(4).to_dict()
+
+
+def _fallbacks(cfg: Config, dataset: str, folds: pd.DataFrame, faceless: np.ndarray) -> dict[str, dict[str, Any]]:
+    """What is said of media that no model can speak for, by reason."""
+    from deepfake.score.fallback import fallbacks
+
+    problems = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, dataset), "extract"))
+    unreadable = folds[folds.media_id.isin(problems.media_id)].label.to_numpy(int)
+    return fallbacks(folds.label.to_numpy(int), faceless, unreadable)
+
+
+def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
+    """What was asked and answered, what it is worth, and how honest the probabilities are."""
+    from deepfake.score.calibrate import calibration_error
+    from deepfake.score.choose import Recipe, worth
+    from deepfake.score.gain import metric_of
+
+    for step in verdict.steps:
+        answer = step.answer if step.taken else f"as it was ({step.answer} promised most)"
+        say("blend", f"  {step.question}: {answer}: {step.gain:+.4f} ± {step.error:.4f}, asked for {step.needed:.4f}")
+    for name in verdict.recipe.inverted:
+        say("blend", f"  RUN {name} IS INVERTED: it calls fakes real; its logits are negated. Look at its labels")
+    labels = evidence.labels
+    plain, nested = (metric_of(metric, labels, logits) for logits in (verdict.plain, verdict.nested))
+    if verdict.recipe == Recipe():
+        say("blend", f"nothing pays by more than its noise: the plain mean of logits stays, {metric} {plain:.4f}")
+    else:
+        gain = f"gain {verdict.gain:.4f} ± {verdict.error:.4f} (standard error)"
+        say("blend", f"nested {metric} {nested:.4f}, plain mean of logits {plain:.4f}: {gain}")
+    if len(evidence.runs) > 1:
+        for run, row in _correlation(evidence).items():
+            say("blend", f"  rank correlation of {run}: " + ", ".join(f"{other} {r:.3f}" for other, r in row.items() if other != run))
+        for run, (gain, error) in worth(verdict.recipe, evidence, metric).items():
+            say("blend", f"  worth of {run} beside the others: {gain:+.4f} ± {error:.4f}")
+    errors = [calibration_error(labels, logits) for logits in (verdict.plain, verdict.nested)]
+    say("blend", f"  calibration error (mean |probability - share of fakes| of ten bins): {errors[0]:.3f} before, {errors[1]:.3f} after")
