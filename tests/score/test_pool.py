@@ -64,11 +64,13 @@ def test_probabilities_keep_the_order_of_logits():
 
 
 def test_each_view_gives_each_crop_a_row():
-    crops = pd.DataFrame({"media_id": ["a", "b"], "frame_idx": [0, 4]}, index=[5, 9])
+    boxes = {"x0": [0, 5], "y0": [-2, 5], "x1": [4, 8], "y1": [7, 8]}
+    crops = pd.DataFrame({"media_id": ["a", "b"], "frame_idx": [0, 4]} | boxes, index=[5, 9])
     table = view_rows(crops, np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), ["identity", "hflip"])
-    assert table.to_dict("list") == {
+    assert table.drop(columns=boxes).to_dict("list") == {
         "media_id": ["a", "b", "a", "b"],
         "frame_idx": [0, 4, 0, 4],
+        "side": [6, 3, 6, 3],
         "view": ["identity", "identity", "hflip", "hflip"],
         "logit": [1.0, 3.0, 2.0, 4.0],
     }

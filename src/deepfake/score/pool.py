@@ -7,7 +7,8 @@ import pandas as pd
 
 
 def view_rows(crops: pd.DataFrame, logits: np.ndarray, views: list[str]) -> pd.DataFrame:
-    """Crops (N rows) with logits (N, V) → N x V rows: the crops' columns, view, logit."""
+    """Crops (N rows of the faces table) with logits (N, V) → N x V rows: the crops' columns, side (px), view, logit."""
+    crops = crops.assign(side=np.sqrt((crops.x1 - crops.x0) * (crops.y1 - crops.y0)))
     parts = [crops.assign(view=view, logit=logits[:, number]) for number, view in enumerate(views)]
     return pd.concat(parts, ignore_index=True)
 
