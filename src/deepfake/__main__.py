@@ -25,6 +25,10 @@ STAGES = {
             *("name", "fold", "seed", "num_workers", "gpus", "nnodes", "rdzv_endpoint"),
         ),
     ),
+    "blend": (
+        "out-of-fold logits of trained runs → how they become one logit a medium",
+        ("paths", "blend", "runs", "name"),
+    ),
     "infer": (
         "trained folds and test crops → submission.csv",
         ("paths", "data", "infer", "name", "fold", "num_workers"),

@@ -212,6 +212,13 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class BlendConfig:
+    metric: Literal["log_loss", "auc", "ap", "accuracy", "macro_f1"] = knob(
+        "log_loss", "what the blend is to be good at, of media"
+    )
+
+
+@dataclass(frozen=True)
 class InferConfig:
     batch_size: int = knob(64, "crops in a step", low=1, shapes=False)
     tta: list[str] = knob(["identity", "hflip"], "test-time views whose logits are averaged: identity, hflip")
@@ -232,9 +239,11 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    blend: BlendConfig = field(default_factory=BlendConfig)
     infer: InferConfig = field(default_factory=InferConfig)
     preset: str = knob("", "configs/NAME.yaml (or a path to a .yaml) whose values go before the defaults", shapes=False)
     name: str = knob("", "name of the run; empty = the data set's, with the preset's", shapes=False)
+    runs: list[str] = knob([], "trained runs that are blended, as runs=[a,b,c]", shapes=False)
     fold: str = knob("all", "0, 1, …, all, or full = train on everything without validation", shapes=False)
     seed: int = knob(0, "seed of sampling, augmentation and initial weights", low=0, high=2**32 - 1)
     num_workers: int = knob(-1, "worker processes that cut and load crops; -1 = from the machine", low=-1, shapes=False)
@@ -278,7 +287,10 @@ class Config:
 
     @property
     def run(self) -> str:
-        """Name of the run: name=, else the data set's, with the preset's where that is another."""
+        """Name of the run: name=, else of those that are blended, else the data set's, with the preset's where that is
+        another."""
+        if self.runs and not self.name:
+            return "+".join(self.runs)
         preset = _folder_name(Path(self.preset).stem) if self.preset else ""
         return self.name or (self.dataset if preset in ("", self.dataset) else f"{self.dataset}-{preset}")
 

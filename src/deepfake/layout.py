@@ -54,6 +54,11 @@ def run_folder(runs: Path, run: str) -> Path:
     return runs / run
 
 
+def blend_file(runs: Path, run: str) -> Path:
+    """How the logits of several runs become one; a run that has it has no folds of its own."""
+    return run_folder(runs, run) / "blend.json"
+
+
 def fold_folder(runs: Path, run: str, fold: str) -> Path:
     """`runs/<run>/fold0/`, or `runs/<run>/full/` for the model trained on everything."""
     return run_folder(runs, run) / ("full" if fold == "full" else f"fold{fold}")

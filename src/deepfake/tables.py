@@ -229,6 +229,13 @@ _FACE_KEY_COLUMNS = {
     "frame_idx": Column("int32", "number of the frame in the video, from 0; 0 for an image"),
     "face_idx": Column("int32", "number of the face in the frame, from 0, most certain first"),
 }
+_SEEN_COLUMNS = {
+    "found": Column("bool", "as in the faces table"),
+    "track_id": Column("int32", "as in the faces table"),
+    "prob": Column("float32", "as in the faces table", nullable=True),
+    "side": Column("float32", "square root of the box's area, px of the frame"),
+    "sharpness": Column("float32", "as in the faces table"),
+}
 _LABEL = Column("Int8", "0 real, 1 fake, empty = unknown", nullable=True)
 _METHOD = Column("string", "generator or manipulation, 'real' for reals", nullable=True)
 
@@ -275,6 +282,7 @@ FACES = Table(
     }
     | {
         "pts_s": Column("float32", "time of the frame, seconds from the start"),
+        "sharpness": Column("float32", "log2(1 + variance of the Laplacian) of the grey crop shrunk to 64 px"),
         "path": Column("string", "crop, below data/<dataset>/"),
     },
 )
@@ -321,7 +329,9 @@ OOF = Table(
     _FACE_KEY_COLUMNS
     | {
         "view": Column("string", "test-time view: identity, hflip"),
-        "found": Column("bool", "as in the faces table"),
+    }
+    | _SEEN_COLUMNS
+    | {
         "label": Column("Int8", "0 real, 1 fake"),
         "logit": Column("float32", "log-odds of fake"),
     },
@@ -336,9 +346,9 @@ LOGITS = Table(
         "run": Column("string", "name of the run"),
         "fold": Column("string", "fold of the run whose model spoke: 0, 1, …, full"),
         "view": Column("string", "test-time view: identity, hflip"),
-        "found": Column("bool", "as in the faces table"),
-        "logit": Column("float32", "log-odds of fake"),
-    },
+    }
+    | _SEEN_COLUMNS
+    | {"logit": Column("float32", "log-odds of fake")},
 )
 
 PROBLEMS = Table(

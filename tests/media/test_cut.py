@@ -1,6 +1,7 @@
 """One medium to its crops: which crops there are, the rows and facts that say so, and the files."""
 
 import json
+import math
 
 import cv2
 import numpy as np
@@ -328,7 +329,8 @@ def test_a_fake_takes_the_places_of_its_original(cut, original, write_mp4, tmp_p
     fake = write_mp4(tmp_path / "fake.mp4", forged(footage(0, 4)))
     done = cut(fake, NeverAsked(), [original])
     expected = [row | {"media_id": "sub/fake.mp4"} for row in original.rows]
-    assert [row | {"path": ""} for row in done.rows] == [row | {"path": ""} for row in expected]
+    own = {"path": "", "sharpness": 0}
+    assert [row | own for row in done.rows] == [row | own for row in expected]
     assert done.facts == original.facts | {"boxes": "original", "original": "sub/real.mp4"}
     assert [row["path"] for row in done.rows] == [row["path"].replace("real", "fake") for row in original.rows]
     assert (stored(tmp_path, done.rows[0]) != stored(tmp_path, original.rows[0])).any()
@@ -380,6 +382,41 @@ def test_an_original_without_a_face_gives_no_places(cut, video):
     faceless = cut(video("real.mp4"), Finds([], [], [], []))
     done = cut(video("fake.mp4"), Finds(*[[ONE]] * 4), [faceless])
     assert is_searched(done)
+
+
+# --- sharpness
+
+
+@pytest.mark.parametrize("kind", ["face", "centre square", "whole picture"])
+def test_the_more_a_crop_is_blurred_the_less_sharp_it_is(cut, tmp_path, kind):
+    noise = np.random.default_rng(1).integers(0, 256, (96, 128, 3), np.uint8)
+    blurred = [cv2.GaussianBlur(noise, (0, 0), sigma) for sigma in (0.7, 1.5, 4)]
+    sharp = []
+    for picture in (noise, *blurred, np.full_like(noise, 99)):
+        Image.fromarray(picture).save(tmp_path / "a.png")
+        detector = {"face": Finds([(20, 10, 80, 0.99)]), "centre square": Finds([]), "whole picture": None}[kind]
+        (row,) = cut(tmp_path / "a.png", detector, mode="faces" if detector else "whole", size=80).rows
+        sharp.append(row["sharpness"])
+    assert (np.diff(sharp) < -0.5).all(), sharp
+    assert sharp[-1] == 0
+
+
+def test_the_sharpness_of_a_chessboard_is_that_of_its_laplacian(cut, tmp_path):
+    """Every pixel differs from its four neighbours by 255, so the Laplacian is 1020 or -1020."""
+    board = np.indices((20, 20)).sum(0) % 2 * 255
+    Image.fromarray(np.stack([board] * 3, 2).astype(np.uint8)).save(tmp_path / "a.png")
+    (row,) = cut(tmp_path / "a.png", None, mode="whole", size=0).rows
+    assert row["sharpness"] == pytest.approx(math.log2(1 + 1020**2))
+
+
+def test_a_large_picture_is_as_sharp_as_its_copy_at_64_px(cut, tmp_path):
+    large = np.repeat(np.repeat(NOISE[:32, :32], 4, 0), 4, 1)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    Image.fromarray(large[::2, ::2]).save(tmp_path / "small.png")
+    sharp = [
+        cut(tmp_path / f"{name}.png", None, mode="whole", size=0).rows[0]["sharpness"] for name in ("large", "small")
+    ]
+    assert sharp[0] == pytest.approx(sharp[1], abs=0.02)
 
 
 # --- pixels

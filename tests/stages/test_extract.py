@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import resource
@@ -23,7 +24,7 @@ import pytest
 from PIL import Image
 from pipeline import Done, environment, locked
 
-from deepfake.tables import BOX, LANDMARK_COLUMNS
+from deepfake.tables import BOX, LANDMARK_COLUMNS, digest
 
 NUM_KILLS = int(os.environ.get("DEEPFAKE_TEST_KILLS", "4"))
 QUICK = ("crop.size=64", "extract.num_frames=2", "extract.detect_size=240", "num_workers=2")
@@ -419,6 +420,31 @@ def test_settings_changed_and_changed_back_do_not_leave_rows_without_crops(small
     other = start(tmp_path, *command, "crop.size=32", with_faults=True, RENAMES_BEFORE_KILL="0").ended()
     assert other.status == -signal.SIGKILL and "crop.size: 64 → 32" in other.output
     run(tmp_path, *command)
+    assert small.contents() == before
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_was_extracted_before_the_table_had_all_its_columns_is_cut_anew(
+    small: Tables, tmp_path: Path, finished: bool
+) -> None:
+    command = ("extract", "data.root=small", *WHOLE)
+    run(tmp_path, *command)
+    before, record_path = small.contents(), small.folder / "faces.parquet.json"
+    record = json.loads(record_path.read_text())
+    del record["config"]["faces_columns"]
+    journal = small.folder / "extract_journal.jsonl"
+    entries = [line for line in journal.read_text().splitlines()[1:] if line]
+    old = [re.sub(r'"sharpness": [^,]+, ', "", entry) for entry in entries]
+    assert old != entries
+    journal.write_text("\n".join([digest(record["config"]), *old]) + "\n")
+    if finished:
+        record_path.write_text(json.dumps(record))
+        small.faces.drop(columns="sharpness").to_parquet(small.folder / "faces.parquet", index=False)
+    else:
+        record_path.unlink()
+        (small.folder / "faces.parquet").unlink()
+    said = run(tmp_path, *command)
+    assert ("cutting small anew: faces_columns: None → " if finished else "starting anew") in said
     assert small.contents() == before
 
 

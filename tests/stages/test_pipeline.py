@@ -79,6 +79,7 @@ def test_every_medium_has_crops_or_a_problem_and_crops_are_on_disk(finished: Pat
     assert faces.found.mean() > 0.9
     assert all((data / path).is_file() for path in faces.path)
     assert (faces.x1 > faces.x0).all() and (faces.y1 > faces.y0).all()
+    assert np.isfinite(faces.sharpness).all() and (faces.sharpness > 0).all()
 
 
 def test_every_labelled_medium_is_out_of_fold_once(finished: Path) -> None:
@@ -87,6 +88,16 @@ def test_every_labelled_medium_is_out_of_fold_once(finished: Path) -> None:
     assert set(oof.media_id) == set(folds.media_id)
     assert not oof.duplicated(["media_id", "frame_idx", "face_idx", "view"]).any()
     assert set(oof["view"]) == {"identity", "hflip"}
+
+
+def test_logits_tell_whose_face_spoke_how_large_and_how_sharp_it_is(finished: Path) -> None:
+    faces = pd.read_parquet(finished / "data/people/faces.parquet")
+    faces["side"] = np.sqrt((faces.x1 - faces.x0) * (faces.y1 - faces.y0))
+    key, told = ["media_id", "frame_idx", "face_idx"], ["found", "track_id", "prob", "side", "sharpness"]
+    for path in (*finished.glob("runs/people/fold*/oof.parquet"), finished / "submissions/people/logits.parquet"):
+        rows = pd.read_parquet(path)
+        expected = rows[key].merge(faces, on=key, how="left", validate="many_to_one")
+        pd.testing.assert_frame_equal(rows[told], expected[told])
 
 
 def test_a_submission_is_the_mean_of_the_logits_behind_it(finished: Path) -> None:

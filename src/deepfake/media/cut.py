@@ -14,6 +14,7 @@ import numpy as np
 from deepfake.media.align import centre_square, crop_face, shrink_whole
 from deepfake.media.likeness import likeness
 from deepfake.media.medium import Frame, Limits, Medium, UnreadableError
+from deepfake.media.sharpness import sharpness
 from deepfake.media.tracks import choose_tracks, link_faces
 from deepfake.media.video import open_medium
 from deepfake.tables import BOX, LANDMARK_COLUMNS
@@ -56,15 +57,23 @@ class Face:
 
 
 @dataclass(frozen=True)
+class Crop:
+    """A crop as its file's bytes, and how sharp it was before it was stored."""
+
+    encoded: bytes
+    sharpness: float
+
+
+@dataclass(frozen=True)
 class CutFrame:
-    """What is left of a frame when its pixels are gone: number, time, size, faces, and each one's crop as a file."""
+    """What is left of a frame when its pixels are gone: number, time, size, faces, and each one's crop."""
 
     frame_idx: int
     pts_s: float
     height: int
     width: int
     faces: list[Face]
-    crops: list[bytes]
+    crops: list[Crop]
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def _cut_frames(medium: Medium, find_faces: FindFaces, settings: CutSettings) ->
     for part in _parts(medium):
         for frame, faces in zip(part, find_faces(part), strict=True):
             height, width = frame.image_HWC.shape[:2]
-            crops = [_encode(_crop(frame.image_HWC, face, settings), settings) for face in faces]
+            crops = [_cut_crop(frame.image_HWC, face, settings) for face in faces]
             done.append(CutFrame(frame.frame_idx, frame.pts_s, height, width, faces, crops))
     return done
 
@@ -220,12 +229,17 @@ def _same_footage(frames: list[CutFrame], original: Cut, crops: Path) -> bool:
     if not all(path.is_file() for path in theirs):
         return False
     pairs = zip((ours[0], ours[-1]), theirs, strict=True)
-    return all(_alike(_decode(crop), cv2.imread(str(path))) for crop, path in pairs)
+    return all(_alike(_decode(crop.encoded), cv2.imread(str(path))) for crop, path in pairs)
 
 
 def _alike(crop_HWC: np.ndarray, other_HWC: np.ndarray | None) -> bool:
     """Whether a crop looks like another one, which is None where its file is damaged."""
     return other_HWC is not None and likeness(crop_HWC, other_HWC) >= SAME_FOOTAGE
+
+
+def _cut_crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> Crop:
+    crop_HWC = _crop(frame_HWC, face, settings)
+    return Crop(_encode(crop_HWC, settings), sharpness(crop_HWC))
 
 
 def _crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> np.ndarray:
@@ -271,11 +285,12 @@ def _write(media_id: str, frames: list[CutFrame], crops: Path, settings: CutSett
         old.unlink(missing_ok=True)
     rows = []
     for frame in frames:
-        for face_idx, (face, encoded) in enumerate(zip(frame.faces, frame.crops, strict=True)):
+        for face_idx, (face, crop) in enumerate(zip(frame.faces, frame.crops, strict=True)):
             target = folder / f"{frame.frame_idx:06d}_{face_idx}{SUFFIXES[settings.format]}"
-            target.write_bytes(encoded)  # no rename: a medium counts once its rows are kept, after its last crop
+            target.write_bytes(crop.encoded)  # no rename: a medium counts once its rows are kept, after its last crop
             place = {"media_id": media_id, "frame_idx": frame.frame_idx, "face_idx": face_idx, "pts_s": frame.pts_s}
-            rows.append(place | _face_columns(face) | {"path": target.relative_to(crops.parent).as_posix()})
+            stored = {"sharpness": crop.sharpness, "path": target.relative_to(crops.parent).as_posix()}
+            rows.append(place | _face_columns(face) | stored)
     return rows
 
 

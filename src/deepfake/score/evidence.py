@@ -55,7 +55,6 @@ class Evidence:
         return np.where(np.isin(self.runs, inverted), self.turned[pool], self.pooled[pool])
 
 
-
 def gather(tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> tuple[Evidence, np.ndarray]:
     """Evidence of the media that every run has scored and some run found a face in; and the labels of those in which
     none did.
@@ -83,7 +82,9 @@ def gather(tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> tuple[Eviden
 
 def _pooled(tables: dict[str, pd.DataFrame], media: pd.Index, sign: int) -> dict[str, np.ndarray]:
     """Name of a pooling → (M, R) logits of rows times the sign."""
-    rows = [table[table.media_id.isin(media)].assign(logit=lambda table: sign * table.logit) for table in tables.values()]
+    rows = [
+        table[table.media_id.isin(media)].assign(logit=lambda table: sign * table.logit) for table in tables.values()
+    ]
     return {
         name: np.stack([pooling(table).loc[media].to_numpy(float) for table in rows], 1)
         for name, pooling in POOLINGS.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,25 +10,44 @@ import pandas as pd
 
 from deepfake.score.pool import mean_logits
 
+SHARE = "share of fakes in training"
 BELIEF = 4  # media of the prior's share of fakes that are added to those that were seen
 
 
-def fallbacks(labels: np.ndarray, faceless: np.ndarray, unreadable: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Reason (no_face, unreadable, late) → {logit, and in words where it comes from}.
+def medium_logits(rows: pd.DataFrame, fallback: float) -> pd.Series:
+    """One logit a medium: the mean over its faces, or `fallback` where no face was found.
 
-    labels: (N,) 0 or 1 of all media that were split into folds; faceless: (M,) those of media in which no face was
-    found; unreadable: of those that could not be read. The share of fakes among the latter two is shrunk towards that of
-    all, so that a few of them do not make certainties: (fakes + 4 p) / (media + 4). Media that inference had no time for
-    are as any other.
+    rows: media_id, found, logit. A medium either has found faces alone, or centre squares alone.
     """
-    prior = (labels.sum() + 0.5) / (len(labels) + 1)
+    with_face = rows.groupby("media_id", sort=True).found.any()
+    return mean_logits(rows).where(with_face, fallback)
+
+
+def prior_logit(labels: np.ndarray) -> float:
+    """Log-odds of fake among labels (N,) in {0, 1}, with half a medium added to each class so that it is finite."""
+    labels = np.asarray(labels, int)
+    return float(np.log((labels.sum() + 0.5) / (len(labels) - labels.sum() + 0.5)))
+
+
+def labels_and_faceless(oof: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Labels by media_id of out-of-fold rows (media_id, label, found); and of those media without a face."""
+    media = oof.groupby("media_id", sort=True).agg({"label": "first", "found": "any"})
+    return media.label, media.label[~media.found]
+
+
+def fallbacks(prior: float, faceless: Sequence[int], unreadable: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
+    """Reason (no_face, unreadable, late) → {logit, and `from`: in words where it comes from}.
+
+    prior: log-odds of fake in the training media, as prior_logit gives it. faceless: (M,) labels of training media in
+    which no face was found; unreadable: (K,) of those that could not be read. Their share of fakes is shrunk towards
+    the prior's p, so that a few of them do not make certainties: (fakes + 4 p) / (media + 4). Media that inference had no
+    time for are as any other.
+    """
+    share = 1 / (1 + np.exp(-prior))
     seen = {"no_face": (faceless, "without a face"), "unreadable": (unreadable, "that could not be read")}
-    found = {
-        reason: _entry((own.sum() + BELIEF * prior) / (len(own) + BELIEF), f"share of fakes in {len(own)} {what}")
-        for reason, (own, what) in seen.items()
-    }
-    return found | {"late": _entry(prior, f"share of fakes in all {len(labels)} training media")}
-
-
-def _entry(share: float, source: str) -> dict[str, Any]:
-    return {"logit": float(np.log(share / (1 - share))), "from": source}
+    found = {}
+    for reason, (labels, what) in seen.items():
+        shrunken = (np.sum(labels) + BELIEF * share) / (len(labels) + BELIEF)
+        source = f"share of fakes in {len(labels)} training media {what}" if len(labels) else SHARE
+        found[reason] = {"logit": float(np.log(shrunken / (1 - shrunken))), "from": source}
+    return found | {"late": {"logit": prior, "from": SHARE}}

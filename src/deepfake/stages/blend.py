@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
-from deepfake.stages.common import read_run_config, say, share, trained_folds
+from deepfake.stages.common import read_run_config, say, trained_folds
 from deepfake.tables import FOLDS, OOF, PROBLEMS, git_commit, sha256, write_json
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def run(cfg: Config) -> None:
     tables = {name: _out_of_fold(cfg, name) for name in cfg.runs}
     evidence, faceless = gather(tables, folds)
     _check_classes(evidence)
-    say("blend", f"{cfg.blend.metric} of {len(evidence.labels)} media with a face, out of fold: {_runs_alone(cfg, evidence)}")
+    say(
+        "blend",
+        f"{cfg.blend.metric} of {len(evidence.labels)} media with a face, out of fold: {_runs_alone(cfg, evidence)}",
+    )
     verdict = decide(evidence, cfg.blend.metric)
     _tell(evidence, verdict, cfg.blend.metric)
     record = {
@@ -149,11 +153,11 @@ def _correlation(evidence: Evidence) -> dict[str, dict[str, float]]:
 
 def _fallbacks(cfg: Config, dataset: str, folds: pd.DataFrame, faceless: np.ndarray) -> dict[str, dict[str, Any]]:
     """What is said of media that no model can speak for, by reason."""
-    from deepfake.score.fallback import fallbacks
+    from deepfake.score.fallback import fallbacks, prior_logit
 
     problems = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, dataset), "extract"))
     unreadable = folds[folds.media_id.isin(problems.media_id)].label.to_numpy(int)
-    return fallbacks(folds.label.to_numpy(int), faceless, unreadable)
+    return fallbacks(prior_logit(folds.label.to_numpy(int)), faceless, unreadable)
 
 
 def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
@@ -176,8 +180,15 @@ def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
         say("blend", f"nested {metric} {nested:.4f}, plain mean of logits {plain:.4f}: {gain}")
     if len(evidence.runs) > 1:
         for run, row in _correlation(evidence).items():
-            say("blend", f"  rank correlation of {run}: " + ", ".join(f"{other} {r:.3f}" for other, r in row.items() if other != run))
+            say(
+                "blend",
+                f"  rank correlation of {run}: "
+                + ", ".join(f"{other} {r:.3f}" for other, r in row.items() if other != run),
+            )
         for run, (gain, error) in worth(verdict.recipe, evidence, metric).items():
             say("blend", f"  worth of {run} beside the others: {gain:+.4f} ± {error:.4f}")
     errors = [calibration_error(labels, logits) for logits in (verdict.plain, verdict.nested)]
-    say("blend", f"  calibration error (mean |probability - share of fakes| of ten bins): {errors[0]:.3f} before, {errors[1]:.3f} after")
+    say(
+        "blend",
+        f"  calibration error (mean |probability - share of fakes| of ten bins): {errors[0]:.3f} before, {errors[1]:.3f} after",
+    )

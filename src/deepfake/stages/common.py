@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config, shaping
 from deepfake.errors import UserError
-from deepfake.tables import PROBLEMS, differences, read_provenance
+from deepfake.tables import FACES, PROBLEMS, differences, digest, read_provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +29,12 @@ def raw_root(cfg: Config) -> Path:
 
 
 def crop_settings(cfg: Config) -> dict[str, Any]:
-    """What shapes crops; kept beside the faces table and compared before crops are used."""
-    return shaping(cfg, "crop", "extract")
+    """What shapes crops and their rows; kept beside the faces table, and compared before crops are used.
+
+    The table's columns are part of it: what was extracted before it had them all is extracted anew.
+    """
+    columns = {name: column.dtype for name, column in FACES.columns.items()}
+    return shaping(cfg, "crop", "extract") | {"faces_columns": digest(columns)[:8]}
 
 
 def check_crops(cfg: Config) -> None:

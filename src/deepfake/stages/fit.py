@@ -69,12 +69,12 @@ def train_fold(cfg: Config, crops: pd.DataFrame, name: str, made_from: dict[str,
 def score_rows(oof: pd.DataFrame) -> dict[str, float]:
     """Metrics of out-of-fold rows: of media, those without a face at their fallback as in a submission; and, by names
     that begin with frame_, of single faces."""
+    from deepfake.score.fallback import fallbacks, labels_and_faceless, medium_logits, prior_logit
     from deepfake.score.metrics import binary_metrics
-    from deepfake.score.pool import fallback_logit, medium_logits
 
-    fallback, _ = fallback_logit(oof, prior=0.0)
-    logits = medium_logits(oof, fallback)
-    scores = binary_metrics(oof.groupby("media_id").label.first().loc[logits.index], logits)
+    labels, faceless = labels_and_faceless(oof)
+    logits = medium_logits(oof, fallbacks(prior_logit(labels), faceless)["no_face"]["logit"])
+    scores = binary_metrics(labels.loc[logits.index], logits)
     faces = oof[oof.found]
     return scores | {f"frame_{name}": value for name, value in binary_metrics(faces.label, faces.logit).items()}
 
@@ -285,7 +285,7 @@ def _epoch_line(fold: Fold, recipe: Recipe, record: dict, best: bool) -> str:
 
 def _save_best(cfg: Config, fold: Fold, detector: Detector) -> None:
     from deepfake.learn.checkpoint import save_detector
-    from deepfake.score.pool import prior_logit
+    from deepfake.score.fallback import prior_logit
 
     labels = fold.train_crops.groupby("media_id").label.first()
     facts = {

@@ -142,7 +142,7 @@ def _score_crops(cfg: Config, job: Job) -> pd.DataFrame:
 
 
 def _submit(cfg: Config, job: Job, logits: pd.DataFrame) -> None:
-    from deepfake.score.pool import medium_logits
+    from deepfake.score.fallback import medium_logits
     from deepfake.score.submission import build_submission
 
     fallback, source = _fallback(cfg, job)
@@ -169,11 +169,11 @@ def _submit(cfg: Config, job: Job, logits: pd.DataFrame) -> None:
 
 
 def _fallback(cfg: Config, job: Job) -> tuple[float, str]:
-    """The logit for media without a face, and where it comes from: see score.pool.fallback_logit."""
+    """The logit for media without a face, and where it comes from: see score.fallback.fallback_logit."""
     import pandas as pd
 
     from deepfake.learn.facts import read_facts
-    from deepfake.score.pool import fallback_logit
+    from deepfake.score.fallback import fallback_logit
 
     oof = [OOF.read(layout.oof_table(fold)) for name, fold in job.folds.items() if name != "full"]
     priors = [read_facts(layout.best_weights(fold))["prior_logit"] for fold in job.folds.values()]
