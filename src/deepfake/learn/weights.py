@@ -17,6 +17,7 @@ from deepfake.learn.models import Detector
 # What safetensors and torch.load(weights_only=True) were seen to raise for code, for other, cut and damaged files.
 UNREADABLE = (
     SafetensorError,
+    pickle.PickleError,
     struct.error,
     ArithmeticError,
     AssertionError,
@@ -84,7 +85,7 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"model.weights={path} does not exist, or is not a file")
     try:
         state = _read(path)
-    except (pickle.PickleError, *UNREADABLE) as error:
+    except UNREADABLE as error:
         # Torch's own words for pickles advise to run the file's code.
         pickled = isinstance(error, pickle.PickleError)
         reason = "more than tensors, or damaged; nothing in it was run" if pickled else " ".join(str(error).split())
