@@ -123,7 +123,7 @@ class Format:
     def _lines(self, text: str, path: Path) -> Content:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.separator, strict=True)
         try:
-            lines = [(reader.line_num, fields) for fields in reader]
+            lines = [(reader.line_num, fields) for fields in reader if fields or not self.named]  # [] is an empty line
         except csv.Error as error:
             raise UserError(f"{path}: line {reader.line_num} is not readable ({error})") from error
         header = tuple(lines.pop(0)[1]) if lines and self._is_header(lines[0][1]) else ()
