@@ -30,7 +30,7 @@ STAGES = {
         ("paths", "data", "infer", "submit", "name", "fold", "num_workers"),
     ),
     "check": (
-        "check FILE: is this what the competition wants? every fault by name",
+        "a submission file → every fault by name, or that it is right",
         ("paths", "data", "infer.sample_submission", "submit.format", "name", "input"),
     ),
     "ledger": (

@@ -274,6 +274,11 @@ def test_the_whole_way_is_checked_entered_and_handed_in(
     assert kaggle(0)[:4] == ["competitions", "submit", "-c", "deepfakes"]
     assert ledger(tmp_path)["name"].tolist() == ["people"]
     assert deepfake("check", "submissions/people/submission.csv").status == 0
+    sure = pd.read_csv(tmp_path / "submissions/people/submission.csv")
+    sure["label"] = np.linspace(0.98, 0.99, len(sure))
+    sure.to_csv(tmp_path / "sure.csv", index=False)
+    done = deepfake("check", "sure.csv", f"data.root={demo_root}")
+    assert done.status == 0 and "warning: sure.csv spread unlike out-of-fold: mean P(fake) 0.985" in done.output
     (tmp_path / "told").unlink()
     assert deepfake("infer", f"data.root={demo_root}", "submit.format=ntire").status == 0
     assert kaggle(0) == []  # the run was trained with submit.to=kaggle; nothing is handed in without being asked anew
