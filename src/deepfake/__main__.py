@@ -10,7 +10,7 @@ import sys
 
 from deepfake import __version__
 from deepfake.config import Config, knobs
-from deepfake.configure import continue_run, help_text, load_config, presets
+from deepfake.configure import continue_run, continue_submission, help_text, load_config, presets
 from deepfake.errors import UserError, closest
 
 # name: (line of help, sections and keys that it reads)
@@ -30,10 +30,20 @@ STAGES = {
         ("paths", "blend", "runs", "name"),
     ),
     "infer": (
-        "trained folds and test crops → submission.csv",
-        ("paths", "data", "infer", "name", "fold", "num_workers"),
+        "trained folds and test crops → what is handed in, checked",
+        ("paths", "data", "infer", "submit", "name", "fold", "num_workers"),
+    ),
+    "check": (
+        "a submission file → every fault by name, or that it is right",
+        ("paths", "data", "infer.sample_submission", "submit.format", "name", "input"),
+    ),
+    "ledger": (
+        "every submission with its cv and the board's scores; name= public= private= enters them",
+        ("paths", "name", "public", "private"),
     ),
 }
+
+FILE_SUFFIXES = (".csv", ".txt", ".zip", ".json")  # of a word that is no stage but a file
 
 # What a disk that is full, read-only or not there answers.
 OUTPUT_ERRORS = (
@@ -48,6 +58,7 @@ OUTPUT_ERRORS = (
 )
 
 USAGE = """usage: python -m deepfake STAGE [STAGE …] [preset=NAME] [key=value …]
+       python -m deepfake check FILE [key=value …]
        python -m deepfake STAGE --help      every key that the stage reads"""
 
 
@@ -67,10 +78,13 @@ def main(arguments: list[str] | None = None) -> int:
     if "--version" in arguments:
         print(f"deepfake {__version__}")
         return 0
-    stages = [word for word in arguments if "=" not in word and not word.startswith("-")]
-    options = [word for word in arguments if "=" in word]
+    words = [word for word in arguments if "=" not in word and not word.startswith("-")]
+    files = [word for word in words if "/" in word or word.endswith(FILE_SUFFIXES)]
+    stages = [word for word in words if word not in files]
+    options = [word for word in arguments if "=" in word] + [f"input={file}" for file in files]
     try:
         _check_words(arguments, stages)
+        _check_files(files, stages, options)
         if not stages or "--help" in arguments or "-h" in arguments:
             print(_help(stages))
         else:
@@ -105,7 +119,7 @@ def _run(stages: list[str], options: list[str]) -> None:
     stages = [stage for stage in STAGES if stage in stages]  # in the pipeline's order, however they were typed
     modules = [importlib.import_module(f"deepfake.stages.{stage}") for stage in stages]
     for number, module in enumerate(modules):
-        if stages[number] == "extract":  # which can take hours: what is wrong with the rest is said before
+        if stages[number] in ("extract", "train"):  # which can take hours: what is wrong with the rest is said before
             for later in modules[number + 1 :]:
                 later.check(cfg)
         if stages[number] == "train" and cfg.gpus * cfg.nnodes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -116,10 +130,13 @@ def _run(stages: list[str], options: list[str]) -> None:
 
 
 def _configure(stages: list[str], options: list[str]) -> Config:
-    """Inference without training goes by the configuration of the run that it continues, and needs test crops alone."""
-    from deepfake.stages.common import run_to_continue
+    """Inference without training goes by the configuration of the run that it continues, and needs test crops alone;
+    a check by itself goes by the one that lies beside the file."""
+    from deepfake.stages.common import run_to_continue, submission_to_check
 
     cfg = load_config(options)
+    if stages == ["check"]:
+        return continue_submission(*submission_to_check(cfg), options)
     if "infer" in stages and "train" not in stages:
         return continue_run(cfg.run, run_to_continue(cfg), ["extract.split=test", *options])
     return cfg
@@ -134,6 +151,14 @@ def _check_words(arguments: list[str], stages: list[str]) -> None:
     for word in arguments:
         if word.startswith("-") and word not in ("--help", "-h"):
             raise UserError(f"{word!r}: settings are written key=value, without dashes; --help prints the keys")
+
+
+def _check_files(files: list[str], stages: list[str], options: list[str]) -> None:
+    if files and "check" not in stages:
+        raise UserError(f"{files[0]!r} is a file, which only check takes: python -m deepfake check {files[0]}")
+    given = [option for option in options if option.startswith("input=")]
+    if len(given) > 1:
+        raise UserError(f"{', '.join(given)}: one file at a time")
 
 
 def _help(stages: list[str]) -> str:

@@ -15,6 +15,8 @@ from deepfake.errors import UserError
 
 OWN_DATA = ("data.root", "data.listing")  # keys that point at the user's own media
 TRAINED = ("crop", "extract", "folds", "model", "augment", "optim", "train")  # sections that a trained run has fixed
+# Keys that are meant for one command alone: no run goes on with them.
+MOMENTARY = ("extract.retry", "submit.to", "submit.message", "input", "public", "private")
 
 LayoutName = Literal[
     "auto",
@@ -222,10 +224,20 @@ class BlendConfig:
 class InferConfig:
     batch_size: int = knob(64, "crops in a step", low=1, shapes=False)
     tta: list[str] = knob(["identity", "hflip"], "test-time views whose logits are averaged: identity, hflip")
-    columns: tuple[str, str] = knob(
-        ("filename", "label"), "a submission's columns, where no sample submission gives them", shapes=False
-    )
     sample_submission: str = knob("", "CSV that gives rows and column names; empty = sample_submission.csv in the root")
+
+
+@dataclass(frozen=True)
+class SubmitConfig:
+    format: Literal[
+        "csv", "dfdc", "ffdi", "ffdi_video", "avdeepfake1m", "ntire", "faceforensics", "celebdf", "spcup", "aifactory"
+    ] = knob("csv", "what the competition wants to be handed in: see README, Submitting", shapes=False)
+    threshold: float = knob(
+        0.5, "P(fake) from which a medium is called fake, where labels are wanted", low=0, high=1, shapes=False
+    )
+    to: Literal["file", "kaggle"] = knob("file", "kaggle: hand the file in, by the kaggle command line", shapes=False)
+    competition: str = knob("", "for submit.to=kaggle: its name, the last part of its address", shapes=False)
+    message: str = knob("", "for submit.to=kaggle: what stands beside it there; empty = name, sha256", shapes=False)
 
 
 @dataclass(frozen=True)
@@ -241,6 +253,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     blend: BlendConfig = field(default_factory=BlendConfig)
     infer: InferConfig = field(default_factory=InferConfig)
+    submit: SubmitConfig = field(default_factory=SubmitConfig)
     preset: str = knob("", "configs/NAME.yaml (or a path to a .yaml) whose values go before the defaults", shapes=False)
     name: str = knob("", "name of the run; empty = the data set's, with the preset's", shapes=False)
     runs: list[str] = knob([], "trained runs that are blended, as runs=[a,b,c]", shapes=False)
@@ -250,6 +263,9 @@ class Config:
     gpus: int = knob(1, "processes that train together, one a GPU of this machine (torchrun)", low=1, shapes=False)
     nnodes: int = knob(1, "machines that train together; start the same command on each", low=1, shapes=False)
     rdzv_endpoint: str = knob("", "host:port where those machines meet, for nnodes > 1", shapes=False)
+    input: str = knob("", "the file to check", shapes=False)
+    public: float | None = knob(None, "score of the submission name= on the public board", shapes=False)
+    private: float | None = knob(None, "score of the submission name= on the private board", shapes=False)
 
     def __post_init__(self) -> None:
         for key, knob_field, value in knobs(self):
@@ -274,6 +290,7 @@ class Config:
         wrong = [view for view in self.infer.tta if view not in ("identity", "hflip")]
         if wrong or not self.infer.tta or len(set(self.infer.tta)) < len(self.infer.tta):
             raise UserError(f"infer.tta={self.infer.tta}; allowed: one or more of identity, hflip, each once")
+        _check_competition(self.submit)
         if self.crop.mode == "faces" and self.crop.size < 16:
             raise UserError(f"crop.size={self.crop.size}; allowed: 16 to 4096 with crop.mode=faces")
 
@@ -304,6 +321,16 @@ def _check_phase(key: str, phase: PhaseConfig) -> None:
         raise UserError(f"{key}: epochs={phase.epochs}; allowed: 1 or more")
     if phase.lr is not None and not 0 <= phase.lr < math.inf:
         raise UserError(f"{key}: lr={phase.lr}; allowed: 0 or more")
+
+
+def _check_competition(submit: SubmitConfig) -> None:
+    if submit.to == "kaggle" and not submit.competition:
+        raise UserError("submit.to=kaggle needs submit.competition=NAME, the last part of the competition's address")
+    if submit.competition and not re.fullmatch(r"\w[\w-]*", submit.competition):
+        raise UserError(
+            f"submit.competition={submit.competition}; allowed: letters, digits, _ and -, the last part of the "
+            f"competition's address"
+        )
 
 
 def _folder_name(text: str) -> str:

@@ -8,25 +8,28 @@ from __future__ import annotations
 import difflib
 import json
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepfake.config import OWN_DATA, TRAINED, Config, LayoutName, knobs, plain, put
+from deepfake.config import MOMENTARY, OWN_DATA, TRAINED, Config, LayoutName, knobs, plain, put
 from deepfake.errors import UserError, closest
 
+Layer = tuple[str, Any, str]  # a dotted key, its value, and where it comes from (empty: the command line)
 
-def load_config(arguments: list[str]) -> Config:
-    """Configuration from `key=value` arguments, over a preset, over the defaults.
 
-    Without a preset and without data it is the preset `demo`. UserError for an unknown key (with the nearest), a value
-    of the wrong type or range, an unknown preset.
+def load_config(arguments: list[str], beneath: Sequence[Layer] = ()) -> Config:
+    """Configuration from `key=value` arguments, over a preset, over what lies `beneath`, over the defaults.
+
+    Without anything of these but the defaults, and without data, it is the preset `demo`. UserError for an unknown key
+    (with the nearest), a value of the wrong type or range, an unknown preset.
     """
     overrides = [_parse(argument) for argument in arguments]
     preset = next((value for key, value in reversed(overrides) if key == "preset"), "")
-    if not preset and not any(key in OWN_DATA for key, _ in overrides):
+    if not preset and not beneath and not any(key in OWN_DATA for key, _ in overrides):
         preset = "demo"
     layers = [(key, value, f"preset {preset}") for key, value in _flatten(_read_preset(preset))] if preset else []
-    return _merge([*layers, *((key, value, "") for key, value in overrides), ("preset", preset, "")])
+    return _merge([*beneath, *layers, *((key, value, "") for key, value in overrides), ("preset", preset, "")])
 
 
 def continue_run(run: str, saved: dict[str, Any], arguments: list[str]) -> Config:
@@ -39,7 +42,8 @@ def continue_run(run: str, saved: dict[str, Any], arguments: list[str]) -> Confi
     if any(key in OWN_DATA for key, _ in overrides):
         dropped.append("data")
     trained = dict(_flatten(saved))
-    kept = {key: value for key, value in trained.items() if key.split(".")[0] not in dropped and key != "extract.retry"}
+    dropped += {key for key in trained if not (_is_known(key) or key.split(".")[0] in TRAINED)}  # an older version's
+    kept = {key: value for key, value in trained.items() if not {key, key.split(".")[0]} & {*dropped, *MOMENTARY}}
     layers = [(key, value, f"run {run}") for key, value in kept.items()]
     for key, value in overrides:
         before = _get(saved, key)
@@ -48,6 +52,20 @@ def continue_run(run: str, saved: dict[str, Any], arguments: list[str]) -> Confi
                 f"{key}={value}, but run {run} was trained with {before}: leave it out, or train another run"
             )
     return _merge([*layers, *((key, value, "") for key, value in overrides), ("name", run, "")])
+
+
+def continue_submission(path: Path, saved: dict[str, Any], arguments: list[str]) -> Config:
+    """The configuration to check a submission by: the media and format of its writing, under `key=value` arguments.
+
+    saved: what stands in the submission's config.json, at `path`; nothing where there is none.
+    """
+    own_data = any(_parse(argument)[0] in (*OWN_DATA, "data.name") for argument in arguments)
+    kept = [
+        (key, value, str(path))
+        for key, value in _flatten(saved)
+        if key in ("name", "submit.format", "infer.sample_submission") or (key.startswith("data.") and not own_data)
+    ]
+    return load_config(arguments, kept)
 
 
 def help_text(sections: tuple[str, ...]) -> str:
@@ -142,17 +160,24 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return flat
 
 
+def _is_known(key: str) -> bool:
+    known = {name for name, _, _ in knobs(Config())}
+    return key in known or key.startswith(("model.kwargs.", "optim.kwargs."))
+
+
 def _check_known(key: str, where: str) -> None:
-    known = [name for name, _, _ in knobs(Config())]
-    if key in known or key.startswith(("model.kwargs.", "optim.kwargs.")):
+    if _is_known(key):
         return
+    known = [name for name, _, _ in knobs(Config())]
+    if key == "submit":
+        raise UserError("submit=… is a section; to hand a file in, write submit.to=kaggle submit.competition=NAME")
     leaves = {name.split(".")[-1]: name for name in reversed(known)}
     near = difflib.get_close_matches(key.rsplit(".", maxsplit=1)[-1], leaves, n=1)
     hint = closest(key, known) or (f" Did you mean {leaves[near[0]]!r}?" if near else "")
     raise UserError(f"unknown key {key!r}{f' in {where}' if where else ''}.{hint} --help prints the keys")
 
 
-def _merge(layers: list[tuple[str, Any, str]]) -> Config:
+def _merge(layers: list[Layer]) -> Config:
     """Merge dotted keys in order into a checked Config."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException

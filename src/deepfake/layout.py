@@ -102,8 +102,18 @@ def submission_folder(submissions: Path, name: str) -> Path:
     return submissions / name
 
 
-def submission_csv(submissions: Path, name: str) -> Path:
-    return submission_folder(submissions, name) / "submission.csv"
+def submission_file(submissions: Path, name: str, file: str) -> Path:
+    """What is handed in; `file` is what its format calls it: submission.csv, .txt or .zip."""
+    return submission_folder(submissions, name) / file
+
+
+def ledger_table(submissions: Path) -> Path:
+    return submissions / "ledger.csv"
+
+
+def ledger_lock(submissions: Path) -> Path:
+    """Held by the process that changes the ledger."""
+    return submissions / ".ledger.lock"
 
 
 def logits_table(submissions: Path, name: str) -> Path:

@@ -362,7 +362,27 @@ PROBLEMS = Table(
     },
 )
 
-TABLES = (MEDIA, FACES, EXTRACTED, FOLDS, OOF, LOGITS, PROBLEMS)
+LEDGER = Table(
+    "ledger",
+    "every submission that was written, in the order of writing",
+    ("name", "sha256"),
+    {
+        "name": Column("string", "name of the submission: its folder"),
+        "runs": Column("string", "the runs whose models speak in it, with commas between"),
+        "config_sha256": Column("string", "sha256 of the settings that shaped it"),
+        "git_commit": Column("string", "commit of the code, empty outside a checkout", nullable=True),
+        "cv_metric": Column("string", "what cv is: log_loss, auc, …", nullable=True),
+        "cv": Column("float64", "nested cross-validation of the whole chain, empty = not known", nullable=True),
+        "sha256": Column("string", "of the file that is handed in"),
+        "rows": Column("int64", "media in it"),
+        "format": Column("string", "submit.format of the file"),
+        "created": Column("string", "time of the first writing, UTC, ISO 8601"),
+        "public": Column("float64", "the public board's score, as entered", nullable=True),
+        "private": Column("float64", "the private board's score, as entered", nullable=True),
+    },
+)
+
+TABLES = (MEDIA, FACES, EXTRACTED, FOLDS, OOF, LOGITS, PROBLEMS, LEDGER)
 
 
 def dictionary() -> str:

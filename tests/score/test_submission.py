@@ -1,11 +1,11 @@
 """Submissions: the rows that are asked for, in their order and spelling."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.score.submission import build_submission, match_names, read_sample
+from deepfake.score.formats import FORMATS
+from deepfake.score.submission import expected_rows, match_names, read_sample
 
 # --- sample submissions
 
@@ -96,36 +96,27 @@ def test_a_whole_path_goes_before_a_file_name():
     assert match(["a.mp4"], ["a.mp4", "two/a.mp4"]) == ["a.mp4"]
 
 
-# --- submissions
+# --- expected rows
 
-LOGITS = pd.Series({"one/a.mp4": 0.0, "two/b.mp4": np.log(3), "two/c.png": -np.log(3)})
+IDS = pd.Series(["two/b.mp4", "one/c.mp4", "two/a.png"])
 
 
-def test_a_submission_has_the_rows_order_and_columns_of_the_sample():
+def test_expected_rows_are_the_samples_names_in_its_order_with_the_media_they_mean():
     asked = pd.DataFrame({"id": ["c", "a"], "fake": ["0", "0"], "usage": ["public", "private"]})
-    table = build_submission(asked, LOGITS)
-    assert list(table.columns) == ["id", "fake"]
-    assert table.id.tolist() == ["c", "a"]
-    assert table.fake.tolist() == pytest.approx([0.25, 0.5])
+    rows = expected_rows(FORMATS["csv"], IDS, asked)
+    assert rows.to_numpy().tolist() == [["c", "one/c.mp4"], ["a", "two/a.png"]]
 
 
-def test_without_a_sample_every_medium_is_submitted_by_its_file_name():
-    table = build_submission(None, LOGITS)
-    assert table.columns.tolist() == ["filename", "label"]
-    assert table.filename.tolist() == ["a.mp4", "b.mp4", "c.png"]
-    assert table.label.tolist() == pytest.approx([0.5, 0.75, 0.25])
+def test_without_a_sample_every_medium_is_expected_in_alphabetical_order_of_names():
+    rows = expected_rows(FORMATS["csv"], IDS, None)
+    assert rows.to_numpy().tolist() == [["a.png", "two/a.png"], ["b.mp4", "two/b.mp4"], ["c.mp4", "one/c.mp4"]]
 
 
 def test_file_names_that_repeat_become_whole_paths():
-    table = build_submission(None, pd.Series({"one/a.mp4": 0.0, "two/a.mp4": 0.0, "b.mp4": 0.0}))
-    assert table.filename.tolist() == ["one/a.mp4", "two/a.mp4", "b.mp4"]
+    rows = expected_rows(FORMATS["csv"], pd.Series(["one/a.mp4", "two/a.mp4", "b.mp4"]), None)
+    assert rows["name"].tolist() == ["b.mp4", "one/a.mp4", "two/a.mp4"]
 
 
-@pytest.mark.filterwarnings("ignore:invalid value")
-def test_a_logit_that_is_not_finite_is_our_own_mistake():
-    with pytest.raises(AssertionError):
-        build_submission(None, pd.Series({"a.mp4": np.nan}))
-
-
-def test_extreme_logits_are_submitted_as_certainty():
-    assert build_submission(None, pd.Series({"a": 1e4, "b": -1e4})).label.tolist() == [1.0, 0.0]
+def test_celebdf_goes_by_the_paths_of_its_list():
+    rows = expected_rows(FORMATS["celebdf"], pd.Series(["YouTube-real/00170.mp4", "Celeb-real/id1.mp4"]), None)
+    assert rows["name"].tolist() == ["Celeb-real/id1.mp4", "YouTube-real/00170.mp4"]

@@ -40,8 +40,8 @@ def fallbacks(prior: float, faceless: Sequence[int], unreadable: Sequence[int] =
 
     prior: log-odds of fake in the training media, as prior_logit gives it. faceless: (M,) labels of training media in
     which no face was found; unreadable: (K,) of those that could not be read. Their share of fakes is shrunk towards
-    the prior's p, so that a few of them do not make certainties: (fakes + 4 p) / (media + 4). Media that inference had no
-    time for are as any other.
+    the prior's p, so that a few of them do not make certainties: (fakes + 4 p) / (media + 4). Media that inference had
+    no time for are as any other.
     """
     share = 1 / (1 + np.exp(-prior))
     seen = {"no_face": (faceless, "without a face"), "unreadable": (unreadable, "that could not be read")}

@@ -1,14 +1,13 @@
-"""Submission files: the rows that are asked for, each with a finite probability."""
+"""The rows that a submission must have: which media, by which names, in which order."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-import numpy as np
 import pandas as pd
 
 from deepfake.errors import UserError
-from deepfake.score.pool import sigmoid
+from deepfake.score.formats import Format
 
 
 def read_sample(path: Path) -> pd.DataFrame:
@@ -48,27 +47,20 @@ def match_names(names: pd.Series, media_ids: pd.Series, where: str | Path) -> pd
     )
 
 
-def build_submission(
-    sample: pd.DataFrame | None,
-    logits: pd.Series,
-    where: str | Path = "",
-    *,
-    columns: tuple[str, str] = ("filename", "label"),
+def expected_rows(
+    form: Format, media_ids: pd.Series, sample: pd.DataFrame | None, where: str | Path = ""
 ) -> pd.DataFrame:
-    """Names and probabilities of fake, a row for each expected medium.
+    """The rows that a submission must have, in their order: name as it is to be written, and the media_id it means.
 
-    sample: gives column names, rows and their order; None = `columns`, every medium in order.
-    logits: by media_id, finite, for every test medium.
+    sample: gives names and order; without one every medium is asked for, in alphabetical order of names.
+    UserError for names of the sample (which came from `where`) that mean no medium, or several.
     """
-    if sample is None:
-        names = pd.Series(_short_names(list(logits.index)))
-        wanted = pd.Series(list(logits.index))
-    else:
-        names, columns = sample.iloc[:, 0], tuple(sample.columns[:2])
-        wanted = match_names(names, pd.Series(list(logits.index)), where)
-    values = sigmoid(logits.loc[wanted].to_numpy())
-    assert np.isfinite(values).all() and ((values >= 0) & (values <= 1)).all()
-    return pd.DataFrame({columns[0]: names.to_numpy(), columns[1]: values})
+    if sample is not None:
+        names = sample.iloc[:, 0]
+        return pd.DataFrame({"name": names, "media_id": match_names(names, media_ids, where)})
+    ids = list(media_ids)
+    rows = pd.DataFrame({"name": ids if form.paths else _short_names(ids), "media_id": ids}, dtype=object)
+    return rows.sort_values("name", ignore_index=True)
 
 
 def _short_names(media_ids: list[str]) -> list[str]:

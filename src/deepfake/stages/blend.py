@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run(cfg: Config) -> None:
-    """Write runs/<name>/blend.json, which `infer name=<name>` applies; <name> is the runs' joined by +, unless given."""
+    """Write runs/<name>/blend.json, which `infer name=<name>` applies; <name> is `a+b+c` unless given."""
     from deepfake.score.choose import decide
     from deepfake.score.evidence import gather
 
@@ -190,5 +190,5 @@ def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
     errors = [calibration_error(labels, logits) for logits in (verdict.plain, verdict.nested)]
     say(
         "blend",
-        f"  calibration error (mean |probability - share of fakes| of ten bins): {errors[0]:.3f} before, {errors[1]:.3f} after",
+        f"  calibration error, mean |probability - share of fakes| of ten bins: {errors[0]:.3f} → {errors[1]:.3f}",
     )

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config, shaping
 from deepfake.errors import UserError
-from deepfake.tables import FACES, PROBLEMS, differences, digest, read_provenance
+from deepfake.tables import FACES, MEDIA, PROBLEMS, differences, digest, read_provenance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,25 @@ def raw_root(cfg: Config) -> Path:
     if cfg.data.root:
         return Path(cfg.data.root)
     return Path(cfg.data.listing).parent if cfg.data.listing else layout.demo_folder(cfg.paths.data)
+
+
+def sample_path(cfg: Config) -> Path | None:
+    """The sample submission: infer.sample_submission, else the one in the raw folder, where there is one."""
+    if cfg.infer.sample_submission:
+        return Path(cfg.infer.sample_submission)
+    indexed = read_provenance(layout.media_table(cfg.paths.data, cfg.dataset))
+    named_alone = not (cfg.data.root or cfg.data.listing) and indexed  # data.name= of what was indexed before
+    path = (Path(indexed.config["root"]) if named_alone else raw_root(cfg)) / "sample_submission.csv"
+    return path if path.is_file() else None
+
+
+def test_media(cfg: Config) -> pd.DataFrame:
+    """The test split's rows of the media table. UserError where it has none."""
+    media = MEDIA.read(layout.media_table(cfg.paths.data, cfg.dataset))
+    media = media[media.split == "test"].reset_index(drop=True)
+    if media.empty:
+        raise UserError(f"{cfg.dataset} has no test media; put them in a test folder, or point data.root= at others")
+    return media
 
 
 def crop_settings(cfg: Config) -> dict[str, Any]:
@@ -94,6 +114,18 @@ def run_to_continue(cfg: Config) -> dict[str, Any]:
     return read_run_config(next(iter(folds.values())))["config"]
 
 
+def submission_to_check(cfg: Config) -> tuple[Path, dict[str, Any]]:
+    """Where the configuration of the submission in cfg.input lies, and what it holds: nothing where there is none."""
+    folder = Path(cfg.input).resolve().parent
+    path = layout.submission_config(folder.parent, folder.name)
+    if not path.is_file():
+        return path, {}
+    try:
+        return path, dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): run infer again") from error
+
+
 def speaks() -> bool:
     """Whether this process tells what happens: of those that torchrun started together, the first."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
@@ -131,19 +163,27 @@ def _cores() -> int:
 
 
 @contextmanager
-def alone(lock: Path | None, otherwise: str) -> Iterator[None]:
-    """Hold a lock file (None: none), which a kill frees; UserError `otherwise` when another process holds it."""
+def alone(lock: Path | None, otherwise: str, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold a lock file (None: none), which a kill frees; UserError `otherwise` when another process holds it.
+
+    wait_s: seconds in which the other may still let go.
+    """
     import fcntl
 
     if lock is None:
         yield
         return
     lock.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + wait_s
     with open(lock, "w") as handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock's would live on in a killed process's workers
-        except (BlockingIOError, PermissionError) as error:
-            raise UserError(otherwise) from error
+        while True:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock's lives on in a killed process's workers
+                break
+            except (BlockingIOError, PermissionError) as error:
+                if time.monotonic() >= until:
+                    raise UserError(otherwise) from error
+            time.sleep(0.05)
         yield
 
 

@@ -1,4 +1,4 @@
-"""infer: a run's trained folds and the test split's crops → logits → submission.csv."""
+"""infer: a run's trained folds and the test split's crops → logits → a submission."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from deepfake.stages.common import (
     listed,
     loader_workers,
     progress,
-    raw_root,
     run_to_continue,
     say,
     share,
+    test_media,
     trained_folds,
 )
-from deepfake.tables import FACES, LOGITS, MEDIA, OOF, PROBLEMS, Provenance, is_current, replacing, sha256, write_json
+from deepfake.stages.submit import check_submit, write_submission
+from deepfake.tables import FACES, LOGITS, OOF, PROBLEMS, Provenance, is_current, sha256, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,18 +30,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What is scored by what, and where it goes. sample: a sample submission, or None."""
+    """What is scored by what, and the name under which it goes out."""
 
     media: pd.DataFrame
     faces: pd.DataFrame
     folds: dict[str, Path]
     name: str
-    sample: pd.DataFrame | None
-    sample_path: Path | None
 
 
 def run(cfg: Config) -> None:
-    """Write submissions/<name>/: logits.parquet, submission.csv, infer_problems.csv, config.json.
+    """Write submissions/<name>/: logits.parquet, infer_problems.csv, config.json, and what is handed in.
 
     <name> is the run's, with the data set's where that is not the one that the run was trained on.
     """
@@ -61,38 +60,22 @@ def run(cfg: Config) -> None:
 
 def check(cfg: Config) -> None:
     """UserError for all that can be known to be wrong before crops are there: crops of other settings, no test media,
-    a sample submission that is broken or asks for others."""
-    from deepfake.score.submission import match_names, read_sample
-
+    a sample submission that is broken or asks for others, a hand-in that could not be done."""
     check_crops(cfg)
-    sample_path = _sample_path(cfg)
-    media_ids = _test_media(cfg).media_id
-    if sample_path:
-        match_names(read_sample(sample_path).iloc[:, 0], media_ids, sample_path)
-
-
-def _test_media(cfg: Config) -> pd.DataFrame:
-    media = MEDIA.read(layout.media_table(cfg.paths.data, cfg.dataset))
-    media = media[media.split == "test"].reset_index(drop=True)
-    if media.empty:
-        raise UserError(f"{cfg.dataset} has no test media; put them in a test folder, or point data.root= at others")
-    return media
+    check_submit(cfg, test_media(cfg).media_id)
 
 
 def _prepare(cfg: Config) -> Job:
     from deepfake.learn.facts import read_facts
-    from deepfake.score.submission import read_sample
 
     folds = _chosen_folds(cfg)
-    media = _test_media(cfg)
+    media = test_media(cfg)
     faces = FACES.read(layout.faces_table(cfg.paths.data, cfg.dataset))
     faces = faces[faces.media_id.isin(media.media_id)].reset_index(drop=True)
     check_extracted(cfg, media.media_id, faces)
-    sample_path = _sample_path(cfg)
-    sample = read_sample(sample_path) if sample_path else None
     trained_on = read_facts(layout.best_weights(next(iter(folds.values()))))["dataset"]
     name = cfg.run if cfg.dataset == trained_on else f"{cfg.run}_{cfg.dataset}"
-    return Job(media, faces, folds, name, sample, sample_path)
+    return Job(media, faces, folds, name)
 
 
 def _chosen_folds(cfg: Config) -> dict[str, Path]:
@@ -103,13 +86,6 @@ def _chosen_folds(cfg: Config) -> dict[str, Path]:
     if cfg.fold not in there:
         raise UserError(f"fold={cfg.fold} of run {cfg.run} is not trained; trained: {', '.join(there)}")
     return {cfg.fold: there[cfg.fold]}
-
-
-def _sample_path(cfg: Config) -> Path | None:
-    if cfg.infer.sample_submission:
-        return Path(cfg.infer.sample_submission)
-    path = raw_root(cfg) / "sample_submission.csv"
-    return path if path.is_file() else None
 
 
 def _score_crops(cfg: Config, job: Job) -> pd.DataFrame:
@@ -143,41 +119,39 @@ def _score_crops(cfg: Config, job: Job) -> pd.DataFrame:
 
 def _submit(cfg: Config, job: Job, logits: pd.DataFrame) -> None:
     from deepfake.score.fallback import medium_logits
-    from deepfake.score.submission import build_submission
 
     fallback, source = _fallback(cfg, job)
     problems = _problems(cfg, job)
     pooled = medium_logits(logits, fallback).reindex(sorted(job.media.media_id), fill_value=fallback)
-    submission = build_submission(job.sample, pooled, job.sample_path or "", columns=cfg.infer.columns)
-    path = layout.submission_csv(cfg.paths.submissions, job.name)
-    PROBLEMS.write(problems, layout.problems_table(path.parent, "infer"))
+    problems_path = layout.problems_table(layout.submission_folder(cfg.paths.submissions, job.name), "infer")
+    PROBLEMS.write(problems, problems_path)
     write_json(
         resolved(cfg) | {"folds": list(job.folds), "fallback_logit": fallback, "fallback_source": source},
         layout.submission_config(cfg.paths.submissions, job.name),
     )
-    with replacing(path) as temporary:
-        submission.to_csv(temporary, index=False)
     if len(problems):
         counts = ", ".join(f"{count} {error}" for error, count in problems.error.value_counts().items())
         say(
             "infer",
             f"{share(len(problems), len(job.media))} test media got the fallback logit {fallback:.3f} "
-            f"({source}): {counts}: {listed(problems.media_id)}; see {path.parent / 'infer_problems.csv'}",
+            f"({source}): {counts}: {listed(problems.media_id)}; see {problems_path}",
         )
-    say("infer", f"{len(submission)} rows, folds {', '.join(job.folds)} → {path}")
     _print_test_score(job, pooled)
+    write_submission(cfg, job.name, pooled, runs=[cfg.run])
 
 
 def _fallback(cfg: Config, job: Job) -> tuple[float, str]:
-    """The logit for media without a face, and where it comes from: see score.fallback.fallback_logit."""
+    """The logit for media without a face, and where it comes from: see score.fallback.fallbacks."""
     import pandas as pd
 
     from deepfake.learn.facts import read_facts
-    from deepfake.score.fallback import fallback_logit
+    from deepfake.score.fallback import fallbacks, labels_and_faceless
 
     oof = [OOF.read(layout.oof_table(fold)) for name, fold in job.folds.items() if name != "full"]
     priors = [read_facts(layout.best_weights(fold))["prior_logit"] for fold in job.folds.values()]
-    return fallback_logit(pd.concat(oof) if oof else OOF.empty(), sum(priors) / len(priors))
+    _, faceless = labels_and_faceless(pd.concat(oof) if oof else OOF.empty())
+    found = fallbacks(sum(priors) / len(priors), faceless)["no_face"]
+    return found["logit"], found["from"]
 
 
 def _problems(cfg: Config, job: Job) -> pd.DataFrame:

@@ -1,0 +1,202 @@
+"""Submission files: what each competition wants to be handed in, written from logits and read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from deepfake.errors import UserError
+from deepfake.score.pool import sigmoid
+from deepfake.tables import replacing
+
+MAX_LOGIT = 36.0  # beyond it float64 has no probability below 1: a submission never says 0 or 1 of its own accord
+WORDS = {"real": 0.0, "fake": 1.0}
+LABELS = {"0": 0.0, "1": 1.0}
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a submission file holds, as the text that stands there.
+
+    header: its column names, empty where it has none. rows: name ("" in a format without names) and value.
+    ragged: `line 7 has 3 fields` for every line without the right number of them, which is not among the rows.
+    """
+
+    header: tuple[str, ...]
+    rows: pd.DataFrame
+    ragged: list[str]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one competition wants its scores.
+
+    about: what it is for. metric: what the board shows. file: the file's name; inside: the name within, where it is a
+    zip. columns: the header, None without one. named: whether rows carry names, which are whole paths below the raw
+    root where `paths`, else file names. answer: P(fake), P(real), a label 0 or 1, or a word real or fake.
+    """
+
+    about: str
+    metric: str
+    file: str = "submission.csv"
+    inside: str = ""
+    columns: tuple[str, str] | None = None
+    separator: str = ","
+    named: bool = True
+    paths: bool = False
+    answer: Literal["fake", "real", "label", "word"] = "fake"
+
+    @property
+    def takes_sample(self) -> bool:
+        """Whether a sample submission gives rows, order and column names: where the file is a CSV with a header."""
+        return self.columns is not None
+
+    @property
+    def is_json(self) -> bool:
+        return self.inside.endswith(".json")
+
+    def like(self, sample: pd.DataFrame) -> Format:
+        """This format with the column names of a sample submission."""
+        return replace(self, columns=tuple(sample.columns[:2]))
+
+    def write(self, table: pd.DataFrame, path: Path, *, threshold: float = 0.5) -> None:
+        """Write the file whole or not at all; the same table gives the same bytes.
+
+        table: name, and logit (log-odds of fake, finite), in the order of rows. threshold: the P(fake) from which a
+        medium is called fake, where the format wants labels or words.
+        """
+        text = self._encode(list(table.name), self._answers(table.logit.to_numpy(float), threshold))
+        with replacing(path) as temporary:
+            temporary.write_bytes(_zipped(self.inside, text) if self.inside else text.encode())
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """name ("" in a format without names) and score: P(fake), whatever the format's own polarity and spelling.
+
+        UserError for a file that cannot be read, lines that do not fit, or scores that are none.
+        """
+        content = self.content(path)
+        scores = self.scores(content.rows.value)
+        if content.ragged or scores.isna().any():
+            no_scores = [f"{value!r} is no score" for value in content.rows.value[scores.isna()]]
+            raise UserError(f"{path}: {[*content.ragged, *no_scores][0]}")
+        return pd.DataFrame({"name": content.rows.name, "score": scores})
+
+    def content(self, path: Path) -> Content:
+        """The file's text, unjudged. UserError when there is no file, or nothing of this kind in it."""
+        text = _text(path, self.inside)
+        return _json_content(text, path) if self.is_json else self._lines(text, path)
+
+    def scores(self, values: pd.Series) -> pd.Series:
+        """P(fake) of values as they stand in a file, in range or not; nan for what is no answer of this format."""
+        if self.answer in ("label", "word"):
+            return values.map(LABELS if self.answer == "label" else WORDS).astype(float)
+        numbers = values.map(number).astype(float)
+        return 1 - numbers if self.answer == "real" else numbers
+
+    def _answers(self, logits: np.ndarray, threshold: float) -> list[str]:
+        assert np.isfinite(logits).all()
+        logits = logits.clip(-MAX_LOGIT, MAX_LOGIT)
+        if self.answer in ("label", "word"):
+            texts = list(LABELS if self.answer == "label" else WORDS)
+            return [texts[int(fake)] for fake in sigmoid(logits) >= threshold]
+        # P(real) from the logit, as 1 - P(fake) would lose the digits of what is surely real
+        return [repr(float(value)) for value in sigmoid(-logits if self.answer == "real" else logits)]
+
+    def _encode(self, names: list[str], answers: list[str]) -> str:
+        if self.is_json:
+            return json.dumps(dict(zip(names, answers, strict=True)), indent=0) + "\n"
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=self.separator, lineterminator="\n")
+        if self.columns:
+            writer.writerow(self.columns)
+        writer.writerows(zip(names, answers, strict=True) if self.named else zip(answers, strict=True))
+        return text.getvalue()
+
+    def _lines(self, text: str, path: Path) -> Content:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.separator, strict=True)
+        try:
+            lines = [(reader.line_num, fields) for fields in reader if fields or not self.named]  # [] is an empty line
+        except csv.Error as error:
+            raise UserError(f"{path}: line {reader.line_num} is not readable ({error})") from error
+        header = tuple(lines.pop(0)[1]) if lines and self._is_header(lines[0][1]) else ()
+        width = 2 if self.named else 1
+        ragged = [f"line {line} has {len(fields)} fields" for line, fields in lines if len(fields) != width]
+        rows = [fields if self.named else ["", *fields] for _, fields in lines if len(fields) == width]
+        return Content(header, pd.DataFrame(rows, columns=["name", "value"], dtype=object), ragged)
+
+    def _is_header(self, fields: list[str]) -> bool:
+        """A file whose header was forgotten begins with a score."""
+        return self.columns is not None and (tuple(fields) == self.columns or not fields or number(fields[-1]) is None)
+
+
+def number(text: str) -> float | None:
+    """The number that a text is, nan and inf among them; None where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _json_content(text: str, path: Path) -> Content:
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+        rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in pairs]
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: no JSON object of names and answers ({error})") from error
+    return Content((), pd.DataFrame(rows, columns=["name", "value"], dtype=object), [])
+
+
+def _text(path: Path, inside: str) -> str:
+    try:
+        data = path.read_bytes()
+        if inside:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                data = archive.read(_only_name(archive, inside, path))
+        return data.decode()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
+        wanted = f"a zip of {inside}" if inside else "UTF-8 text"
+        raise UserError(f"{path} is not {wanted} ({error})") from error
+
+
+def _only_name(archive: zipfile.ZipFile, inside: str, path: Path) -> str:
+    if archive.namelist() != [inside]:
+        raise UserError(f"{path} holds {', '.join(archive.namelist()) or 'nothing'}; allowed: {inside} alone")
+    return inside
+
+
+def _zipped(name: str, text: str) -> bytes:
+    """A zip of one file, dated 1980, so that the same text gives the same bytes."""
+    member = zipfile.ZipInfo(name)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.external_attr = 0o644 << 16
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr(member, text)
+    return data.getvalue()
+
+
+FORMATS: dict[str, Format] = {
+    "csv": Format("any competition with a sample_submission.csv", "its own", columns=("filename", "label")),
+    "dfdc": Format("DFDC", "log loss", columns=("filename", "label")),
+    "ffdi": Format("multi-FFDI, images", "AUC", columns=("img_name", "y_pred")),
+    "ffdi_video": Format("multi-FFDI, videos", "AUC", columns=("video_name", "y_pred")),
+    "avdeepfake1m": Format("AV-Deepfake1M++, detection", "AUC", file="submission.txt", separator=";"),
+    "ntire": Format("NTIRE robust", "AUC", file="submission.zip", inside="submission.txt", named=False),
+    "faceforensics": Format(
+        "FaceForensics++ benchmark", "accuracy", file="submission.zip", inside="submission.json", answer="word"
+    ),
+    # Its list of test videos has 1 = real; what is written here is P(fake), as everywhere, by the names of that list.
+    "celebdf": Format("Celeb-DF v2, List_of_testing_videos.txt", "AUC", columns=("video", "fake"), paths=True),
+    "spcup": Format("SP Cup DFWild", "AUC", columns=("filename", "score"), answer="real"),
+    "aifactory": Format("AIFactory Korea", "Macro-F1", columns=("filename", "label"), answer="label"),
+}
