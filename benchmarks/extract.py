@@ -152,7 +152,7 @@ def run_pool(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
 def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Faces]]:
     from deepfake.media.cut import Cut, CutSettings
     from deepfake.media.medium import Limits
-    from deepfake.media.workers import Job, Setup, cut_all
+    from deepfake.media.workers import Job, Pace, Setup, cut_all
 
     settings = CutSettings(
         num_frames=NUM_FRAMES,
@@ -170,7 +170,7 @@ def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
     detector = {"detect_size": DETECT_SIZE, "min_face": MIN_FACE, "min_prob": MIN_PROB, "search_every": SEARCH_EVERY}
     jobs = [Job(f"{number}_{Path(file).name}", Path(file), "video") for number, file in enumerate(files)]
     setup = Setup(Path(crops), detector, settings)
-    for job, cut in cut_all(jobs, setup, num_workers=arm.processes, timeout_s=600):
+    for job, cut in cut_all(jobs, setup, Pace(num_workers=arm.processes, timeout_s=600)):
         assert isinstance(cut, Cut), f"{job.path}: {cut}"
         rows = [row for row in cut.rows if row["found"]]
         boxes = [[row[side] for side in ("x0", "y0", "x1", "y1")] for row in rows]

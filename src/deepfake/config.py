@@ -16,7 +16,7 @@ from deepfake.errors import UserError
 OWN_DATA = ("data.root", "data.listing")  # keys that point at the user's own media
 TRAINED = ("crop", "extract", "folds", "model", "augment", "optim", "train")  # sections that a trained run has fixed
 # Keys that are meant for one command alone: no run goes on with them.
-MOMENTARY = ("extract.retry", "submit.to", "submit.message", "input", "public", "private")
+MOMENTARY = ("extract.retry", "infer.budget_minutes", "submit.to", "submit.message", "input", "public", "private")
 
 LayoutName = Literal[
     "auto",
@@ -224,6 +224,13 @@ class BlendConfig:
 class InferConfig:
     batch_size: int = knob(64, "crops in a step", low=1, shapes=False)
     tta: list[str] = knob(["identity", "hflip"], "test-time views whose logits are averaged: identity, hflip")
+    budget_minutes: float = knob(
+        0.0,
+        "time that inference has, from its start; it does less for each medium to end in it; 0 = any",
+        low=0,
+        shapes=False,
+    )
+    compile: bool = knob(False, "compile the models by torch.compile", shapes=False)
     sample_submission: str = knob("", "CSV that gives rows and column names; empty = sample_submission.csv in the root")
 
 

@@ -120,5 +120,19 @@ def logits_table(submissions: Path, name: str) -> Path:
     return submission_folder(submissions, name) / "logits.parquet"
 
 
+def scores_table(submissions: Path, name: str) -> Path:
+    return submission_folder(submissions, name) / "scores.csv"
+
+
+def infer_journal(submissions: Path, name: str) -> Path:
+    """Logits of finished media, one JSON line each."""
+    return submission_folder(submissions, name) / "infer_journal.jsonl"
+
+
+def infer_lock(submissions: Path, name: str) -> Path:
+    """Held by the process that infers under this name."""
+    return submission_folder(submissions, name) / ".infer.lock"
+
+
 def submission_config(submissions: Path, name: str) -> Path:
     return submission_folder(submissions, name) / "config.json"

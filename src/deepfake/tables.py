@@ -337,18 +337,41 @@ OOF = Table(
     },
 )
 
+FALLBACKS = ("no_face", "unreadable", "late")
+
 LOGITS = Table(
     "logits",
     "every logit behind a submission",
     (*FACE_KEY, "run", "fold", "view"),
     _FACE_KEY_COLUMNS
     | {
-        "run": Column("string", "name of the run"),
+        "run": Column("string", "name of the run; 'fallback': the row of a medium that gets a stated logit instead"),
         "fold": Column("string", "fold of the run whose model spoke: 0, 1, …, full"),
         "view": Column("string", "test-time view: identity, hflip"),
     }
     | _SEEN_COLUMNS
-    | {"logit": Column("float32", "log-odds of fake")},
+    | {
+        "logit": Column("float32", "log-odds of fake"),
+        "fallback": Column(
+            "string",
+            "why no model speaks for the medium: no_face, unreadable or late",
+            nullable=True,
+            allowed=FALLBACKS,
+        ),
+    },
+)
+
+SCORES = Table(
+    "scores",
+    "what is submitted: one logit a medium, after pooling and blending",
+    ("media_id",),
+    {
+        "media_id": Column("string", "the medium, as in the media table"),
+        "logit": Column("float64", "log-odds of fake"),
+        "fallback": Column("string", "as in the logits table", nullable=True, allowed=FALLBACKS),
+        "crops": Column("int32", "crops behind it; 0 for a fallback"),
+        "frames": Column("int32", "frames behind it"),
+    },
 )
 
 PROBLEMS = Table(
@@ -382,7 +405,7 @@ LEDGER = Table(
     },
 )
 
-TABLES = (MEDIA, FACES, EXTRACTED, FOLDS, OOF, LOGITS, PROBLEMS, LEDGER)
+TABLES = (MEDIA, FACES, EXTRACTED, FOLDS, OOF, LOGITS, SCORES, PROBLEMS, LEDGER)
 
 
 def dictionary() -> str:

@@ -21,7 +21,7 @@ from deepfake.forge.motion import HeadState
 from deepfake.media import workers
 from deepfake.media.cut import Cut, CutSettings
 from deepfake.media.medium import Limits
-from deepfake.media.workers import Failure, Job, Setup, cut_all
+from deepfake.media.workers import Failure, Job, Pace, Setup, cut_all
 from deepfake.tables import fingerprint
 
 WHOLE = CutSettings(
@@ -135,7 +135,7 @@ def test_each_medium_has_its_own_end(picture, tmp_path):
         picture("plain.png"),
     ]
     setup = Setup(tmp_path / "set" / "crops", DETECTOR, FACES)
-    outcomes = {job.media_id: outcome for job, outcome in cut_all(jobs, setup, num_workers=2, timeout_s=3)}
+    outcomes = {job.media_id: outcome for job, outcome in cut_all(jobs, setup, Pace(num_workers=2, timeout_s=3))}
     assert sorted(outcomes) == sorted(job.media_id for job in jobs)
     assert outcomes["hangs.mp4"] == Failure("timeout", "took longer than extract.timeout_s=3")
     exitcode = -signal.SIGSEGV
@@ -149,12 +149,12 @@ def test_each_medium_has_its_own_end(picture, tmp_path):
 
 
 def test_no_jobs_start_no_process(setup):
-    assert list(cut_all([], setup, num_workers=2, timeout_s=60)) == []
+    assert list(cut_all([], setup, Pace(num_workers=2, timeout_s=60))) == []
 
 
 def test_what_was_not_asked_for_any_more_is_not_cut(picture, setup):
     """At most two media a process are under way, and none goes on when the caller stops."""
-    outcomes = cut_all([picture(f"{n}.png") for n in range(6)], setup, num_workers=1, timeout_s=60)
+    outcomes = cut_all([picture(f"{n}.png") for n in range(6)], setup, Pace(num_workers=1, timeout_s=60))
     job, outcome = next(outcomes)
     assert isinstance(outcome, Cut)
     time.sleep(0.3)
@@ -167,7 +167,7 @@ def test_what_was_not_asked_for_any_more_is_not_cut(picture, setup):
 def test_crops_that_cannot_be_written_are_the_callers_to_know(picture, setup):
     setup.crops.parent.write_bytes(b"")  # a file where the folder were to be
     with pytest.raises(OSError, match="Not a directory"):
-        list(cut_all([picture("a.png")], setup, num_workers=1, timeout_s=60))
+        list(cut_all([picture("a.png")], setup, Pace(num_workers=1, timeout_s=60)))
 
 
 def test_a_process_that_dies_without_work_costs_nothing(picture, setup, tmp_path, monkeypatch):
@@ -175,7 +175,7 @@ def test_a_process_that_dies_without_work_costs_nothing(picture, setup, tmp_path
     monkeypatch.setattr(workers, "MEDIA_PER_PROCESS", 1)
     starts = tmp_path / "starts"
     trapped = Setup(DeadlyAtStart(setup.crops, starts, 2), None, WHOLE)
-    outcomes = list(cut_all([picture("a.png"), picture("b.png")], trapped, num_workers=1, timeout_s=60))
+    outcomes = list(cut_all([picture("a.png"), picture("b.png")], trapped, Pace(num_workers=1, timeout_s=60)))
     assert names(outcomes) == ["a.png", "b.png"]
     assert all(isinstance(outcome, Cut) for _, outcome in outcomes)
     assert len(starts.read_text().splitlines()) >= 3
@@ -184,7 +184,7 @@ def test_a_process_that_dies_without_work_costs_nothing(picture, setup, tmp_path
 def test_a_process_that_dies_without_work_while_the_caller_is_busy_costs_nothing(picture, setup, monkeypatch):
     monkeypatch.setattr(workers, "START_S", 10)  # it may die with pebble's lock in its hands
     jobs = [picture(f"{n}.png") for n in range(4)]
-    outcomes = cut_all(jobs, setup, num_workers=1, timeout_s=5)
+    outcomes = cut_all(jobs, setup, Pace(num_workers=1, timeout_s=5))
     first = next(outcomes)
     while len(os.listdir(setup.crops)) < 2:
         time.sleep(0.05)
@@ -198,7 +198,7 @@ def test_a_process_that_dies_without_work_while_the_caller_is_busy_costs_nothing
 def test_processes_that_die_as_they_start_are_an_error_and_no_endless_loop(picture, setup, tmp_path):
     trapped = Setup(DeadlyAtStart(setup.crops, tmp_path / "starts"), None, WHOLE)
     with pytest.raises(UserError, match="num_workers"):
-        list(cut_all([picture("a.png"), picture("b.png")], trapped, num_workers=2, timeout_s=60))
+        list(cut_all([picture("a.png"), picture("b.png")], trapped, Pace(num_workers=2, timeout_s=60)))
     assert (tmp_path / "starts").is_file()
 
 
@@ -207,7 +207,7 @@ def test_a_file_that_is_another_than_the_indexed_one_is_not_cut(picture, setup):
     known = fingerprint(same.path)
     Image.new("RGB", (9, 9)).save(other.path)
     jobs = [replace(same, fingerprint=known), replace(other, fingerprint=known)]
-    outcomes = {job.media_id: outcome for job, outcome in cut_all(jobs, setup, num_workers=1, timeout_s=60)}
+    outcomes = {job.media_id: outcome for job, outcome in cut_all(jobs, setup, Pace(num_workers=1, timeout_s=60))}
     assert isinstance(outcomes["same.png"], Cut)
     assert outcomes["other.png"].error == "changed"
 
@@ -215,11 +215,11 @@ def test_a_file_that_is_another_than_the_indexed_one_is_not_cut(picture, setup):
 CUT_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from test_workers import WHOLE, Job, Setup, cut_all
+from test_workers import WHOLE, Job, Pace, Setup, cut_all
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     jobs = [Job(f"{number}.png", folder / "a.png", "image") for number in range(2)]
-    for _ in cut_all(jobs, Setup(folder / "crops", None, WHOLE), num_workers=1, timeout_s=60):
+    for _ in cut_all(jobs, Setup(folder / "crops", None, WHOLE), Pace(num_workers=1, timeout_s=60)):
         print("cut", flush=True)
         time.sleep(60)
 """

@@ -8,11 +8,11 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -35,13 +35,17 @@ MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks st
 
 @dataclass(frozen=True)
 class Job:
-    """A medium to be cut; `originals` as in cut_medium; `fingerprint` as tables.fingerprint gave it, "" = unchecked."""
+    """A medium to be cut; `originals` as in cut_medium; `fingerprint` as tables.fingerprint gave it, "" = unchecked.
+
+    stride: 2 = half as many frames as the settings say, and so on, rounded up.
+    """
 
     media_id: str
     path: Path
     kind: str
     originals: tuple[Cut, ...] = ()
     fingerprint: str = ""
+    stride: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,27 @@ class Setup:
     cut: CutSettings
 
 
-def cut_all(
-    jobs: Iterable[Job], setup: Setup, *, num_workers: int, timeout_s: float
-) -> Iterator[tuple[Job, Cut | Failure]]:
-    """Cut media in `num_workers` processes; what comes out is given as it comes, in no order.
+@dataclass(frozen=True)
+class Pace:
+    """How media are handed to the processes.
 
-    A process that takes longer than timeout_s for a medium, or dies, is replaced; its medium is a Failure. At most two
-    media a process are under way, so that memory does not grow with their number. OSError when crops cannot be written,
-    UserError when processes die before they read anything.
+    num_workers: processes. timeout_s: what a medium may take. ahead: media that a process has under way or waiting, so
+    that it need not wait for who takes them. stride: asked for each medium as it is handed over, see Job. tick_s: after
+    so long without an outcome, None is given in its place, so that who takes them can do something else.
+    """
+
+    num_workers: int
+    timeout_s: float
+    ahead: int = 2
+    stride: Callable[[], int] = lambda: 1
+    tick_s: float = float("inf")
+
+
+def cut_all(jobs: Iterable[Job], setup: Setup, pace: Pace) -> Iterator[tuple[Job, Cut | Failure] | None]:
+    """Cut media in processes; what comes out is given as it comes, in no order.
+
+    A process that takes longer than pace.timeout_s for a medium, or dies, is replaced; its medium is a Failure. OSError
+    when crops cannot be written, UserError when processes die before they read anything.
     """
     for package in ("torch", "torchvision", "facenet_pytorch") if setup.detector else ():
         if find_spec(package) is None:  # else each process would say so, and nobody what to do
@@ -76,22 +93,21 @@ def cut_all(
     todo = {job.media_id: job for job in jobs}
     while todo:
         left = len(todo)
-        for job, outcome in _cut_in_pool(todo, setup, min(num_workers, left), timeout_s):
-            del todo[job.media_id]
-            yield job, outcome
+        for given in _cut_in_pool(todo, setup, replace(pace, num_workers=min(pace.num_workers, left))):
+            if given is not None:
+                del todo[given[0].media_id]
+            yield given
         if len(todo) == left:
             raise UserError("the processes that read media die as they start: free memory, or set num_workers lower")
 
 
-def _cut_in_pool(
-    jobs: dict[str, Job], setup: Setup, num_workers: int, timeout_s: float
-) -> Iterator[tuple[Job, Cut | Failure]]:
+def _cut_in_pool(jobs: dict[str, Job], setup: Setup, pace: Pace) -> Iterator[tuple[Job, Cut | Failure] | None]:
     """Until all is cut, or the pool breaks: pebble gives it up when a process dies while none of them has work."""
     from pebble import ProcessPool
 
-    todo, running = deque(jobs.values()), {}
+    todo, running, waited_s = deque(jobs.values()), {}, 0.0
     with ProcessPool(
-        max_workers=num_workers,
+        max_workers=pace.num_workers,
         max_tasks=MEDIA_PER_PROCESS,
         context=multiprocessing.get_context("spawn"),
         initializer=_start,
@@ -99,14 +115,18 @@ def _cut_in_pool(
     ) as pool:
         try:
             while todo or running:
-                while todo and len(running) < 2 * num_workers:
-                    job = todo.popleft()
-                    running[_schedule(pool, job, timeout_s)] = job
-                done = wait(running, timeout=timeout_s + START_S, return_when=FIRST_COMPLETED).done
-                if not done:  # a process was killed while it held a lock of pebble's
+                while todo and len(running) < pace.ahead * pace.num_workers:
+                    job = replace(todo.popleft(), stride=pace.stride())
+                    running[_schedule(pool, job, pace.timeout_s)] = job
+                patience_s = min(pace.tick_s, pace.timeout_s + START_S)
+                done = wait(running, timeout=patience_s, return_when=FIRST_COMPLETED).done
+                waited_s = 0.0 if done else waited_s + patience_s
+                if waited_s >= pace.timeout_s + START_S:  # a process was killed while it held a lock of pebble's
                     raise BrokenProcessPool("no medium has come to an end in the time that one may take")
                 for future in done:
-                    yield running.pop(future), _outcome(future, timeout_s)
+                    yield running.pop(future), _outcome(future, pace.timeout_s)
+                if not done:
+                    yield None
         except BrokenProcessPool:
             pool.stop()
         except BaseException:
@@ -196,7 +216,7 @@ def _cut_one(job: Job) -> Cut | Failure:
             job.kind,
             setup.crops,
             detector=detector,
-            settings=setup.cut,
+            settings=replace(setup.cut, num_frames=-(-setup.cut.num_frames // job.stride)),
             originals=job.originals,
         )
     except UnreadableError as error:

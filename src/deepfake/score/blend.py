@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,6 +51,14 @@ class Blend:
         """(N, R) pooled logits, inverted runs turned → (N,) logits."""
         blended = self.slope * (logits @ np.array(self.weights) + self.offset) + self.bias
         return blended if self.limit is None else np.clip(blended, -self.limit, self.limit)
+
+    def without_idle(self) -> Blend:
+        """The same without runs of weight 0, which need not be asked."""
+        active = [(run, weight) for run, weight in zip(self.runs, self.weights, strict=True) if weight != 0]
+        if not active:  # nothing but the offset counts; somebody has to be asked
+            return self
+        runs, weights = zip(*active)
+        return replace(self, runs=runs, weights=weights)
 
     def to_json(self) -> dict:
         """Plain values, for a file that people read."""

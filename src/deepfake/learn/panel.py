@@ -1,0 +1,143 @@
+"""The models of an inference, side by side: each crop is prepared once for all that want it alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deepfake.errors import UserError
+from deepfake.learn.checkpoint import load_detector
+from deepfake.learn.dataset import load_crop
+from deepfake.learn.engine import NonFiniteError, Precision, view_logits
+from deepfake.learn.models import Detector
+
+GPU_SHARE = 0.5  # of the free memory that weights may fill; activations need the rest
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What makes two models see the same pixels: arguments of load_crop."""
+
+    image_size: int
+    interpolation: str
+    resize: bool
+
+
+class Panel:
+    """Detectors loaded from weight files, in order; the strongest first, where that matters to who asks.
+
+    On a GPU they lie there together; where they do not fit, as many at a time as do, and the others wait in the main
+    memory. compiled: by torch.compile. UserError as load_detector raises it.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Path],
+        precision: Precision,
+        *,
+        batch_size: int,
+        num_threads: int,
+        compiled: bool = False,
+    ) -> None:
+        self.detectors = [load_detector(path) for path in weights]
+        self.precision = precision
+        self.batch_size = batch_size
+        self.threads = ThreadPoolExecutor(num_threads)
+        if compiled:
+            for detector in self.detectors:
+                detector.backbone.compile()
+        self.shares = _shares([_weight_bytes(detector) for detector in self.detectors], _free_bytes(precision))
+        if len(self.shares) == 1:
+            for detector in self.detectors:
+                precision.place(detector)
+
+    @torch.inference_mode()
+    def score(self, crops: Sequence[Path], *, views: list[str], members: int) -> np.ndarray:
+        """Logits (len(crops), members, len(views)), float32, of the first `members` detectors.
+
+        NonFiniteError where one is not finite, with the crop's number; UserError where a crop is broken, or a batch too
+        large for the GPU.
+        """
+        logits = np.empty((len(crops), members, len(views)), np.float32)
+        for share in self.shares:
+            numbers = [number for number in share if number < members]
+            for preparation, alike in self._by_preparation(numbers).items():
+                self._score_alike(crops, preparation, alike, views, logits)
+        wrong = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
+        if len(wrong):
+            raise NonFiniteError("a logit", wrong.tolist())
+        return logits
+
+    def _by_preparation(self, numbers: list[int]) -> dict[Preparation, list[int]]:
+        groups: dict[Preparation, list[int]] = {}
+        for number in numbers:
+            spec = self.detectors[number].spec
+            groups.setdefault(Preparation(spec.image_size, spec.interpolation, spec.resize), []).append(number)
+        return groups
+
+    def _score_alike(
+        self, crops: Sequence[Path], preparation: Preparation, numbers: list[int], views: list[str], logits: np.ndarray
+    ) -> None:
+        """Detectors that want the same pixels: crops are read while they compute, and views made once."""
+        swapped = len(self.shares) > 1
+        for number in numbers if swapped else ():
+            self.precision.place(self.detectors[number])
+        detectors = [self.detectors[number] for number in numbers]
+        for start, images_NCHW in self._batches(crops, preparation):
+            rows = slice(start, start + len(images_NCHW))
+            try:
+                with self.precision.autocast():
+                    batch = view_logits(detectors, self.precision.send(images_NCHW), views)
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"out of GPU memory with {len(images_NCHW)} crops: a smaller infer.batch_size"
+                ) from error
+            logits[rows, numbers] = batch.float().cpu().numpy()
+        for number in numbers if swapped else ():
+            self.detectors[number].to("cpu")
+
+    def _batches(self, crops: Sequence[Path], preparation: Preparation) -> Iterator[tuple[int, torch.Tensor]]:
+        """(number of its first crop, images_NCHW uint8); the next is read while one is worked on."""
+        starts = range(0, len(crops), self.batch_size)
+        ahead = self._read(crops[: self.batch_size], preparation)
+        for start in starts:
+            ready = ahead
+            ahead = self._read(crops[start + self.batch_size : start + 2 * self.batch_size], preparation)
+            images = np.stack([image for image in ready])
+            batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+            yield start, batch.pin_memory() if torch.cuda.is_available() else batch
+
+    def _read(self, crops: Sequence[Path], preparation: Preparation) -> Iterator[np.ndarray]:
+        return self.threads.map(
+            lambda path: load_crop(path, preparation.image_size, preparation.interpolation, resize=preparation.resize),
+            crops,
+        )
+
+
+def _weight_bytes(detector: Detector) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in detector.parameters())
+
+
+def _free_bytes(precision: Precision) -> float:
+    """What weights may fill on the device; without end on a CPU, where they lie anyway."""
+    if precision.device.type != "cuda":
+        return float("inf")
+    return GPU_SHARE * torch.cuda.mem_get_info(precision.device)[0]
+
+
+def _shares(sizes: Sequence[int], room: float) -> list[list[int]]:
+    """Numbers of the models in runs that fit the room together, one at least."""
+    shares: list[list[int]] = []
+    left = 0.0
+    for number, size in enumerate(sizes):
+        if not shares or size > left:
+            shares.append([])
+            left = room
+        shares[-1].append(number)
+        left -= size
+    return shares

@@ -1,0 +1,110 @@
+"""Watching the clock: what an inference costs, and what is given up so that it ends in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+STRIDES = (1, 2, 4, 8)  # every so many-th frame is used
+FIXED_CUT = 0.4  # share of the time of cutting a medium that fewer frames do not save: opening, seeking, first searches
+MARGIN = 1.1  # forecasts are held to be so much too low
+RESERVE_SHARE = 0.04  # of the budget, kept for what comes after the last medium
+RESERVE_S = 3.0  # that at least
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done for each medium: the first so many views, every `stride`-th frame, the first so many models."""
+
+    views: int
+    stride: int
+    members: int
+
+    def says(self, full: Effort) -> str:
+        """What of the full effort is left, in words."""
+        frames = "all frames" if self.stride == 1 else f"every {self.stride}th frame".replace("2th", "2nd")
+        return f"{self.views} of {full.views} views, {frames}, {self.members} of {full.members} models"
+
+
+def efforts(view_passes: Sequence[int], members: int) -> list[Effort]:
+    """From the full effort downwards: views are given up first, then frames, then models, the last of them first."""
+    views = range(len(view_passes), 0, -1)
+    fewer_views = [Effort(count, 1, members) for count in views]
+    fewer_frames = [Effort(1, stride, members) for stride in STRIDES[1:]]
+    return fewer_views + fewer_frames + [Effort(1, STRIDES[-1], count) for count in range(members - 1, 0, -1)]
+
+
+class Clock:
+    """Forecasts the rest from what was done, and says how much can be afforded for each medium.
+
+    budget_s: 0 = no limit. view_passes: what each view costs, in passes through a model. Times are given by who asks,
+    in seconds since the start.
+    """
+
+    def __init__(self, budget_s: float, view_passes: Sequence[int], members: int) -> None:
+        self.levels = efforts(view_passes, members)
+        self.level = 0
+        self._passes = view_passes
+        self._budget_s = budget_s
+        self._pass_s = self._cut_s = 0.0  # a crop's pass through one model; a medium's cutting at full effort
+        self._passed = self._cut = 0.0
+
+    @property
+    def effort(self) -> Effort:
+        """What is done for the next medium."""
+        return self.levels[self.level]
+
+    @property
+    def full(self) -> Effort:
+        return self.levels[0]
+
+    @property
+    def known(self) -> bool:
+        """Whether anything has been measured."""
+        return self._passed > 0
+
+    def deadline_s(self) -> float:
+        """When the last medium has to be done; never without a budget."""
+        if not self._budget_s:
+            return float("inf")
+        return self._budget_s - max(RESERVE_S, RESERVE_SHARE * self._budget_s)
+
+    def scored(self, crops: int, seconds: float) -> None:
+        """So many crops were read and scored with the present effort."""
+        self._passed += self._passes_of(self.effort) * crops
+        self._pass_s += seconds
+
+    def waited(self, media: int, seconds: float) -> None:
+        """So many media came out of cutting, for which was waited so long."""
+        self._cut += media * _cut_share(self.effort)
+        self._cut_s += seconds
+
+    def forecast_s(self, crops_left: float, uncut_media: int, effort: Effort) -> float:
+        """Seconds that the rest would take: crops_left at stride 1, of which those of uncut_media are yet to be cut."""
+        scoring = self._rate() * self._passes_of(effort) * crops_left / effort.stride
+        cutting = self._cut_s / self._cut * _cut_share(effort) * uncut_media if self._cut else 0.0
+        return scoring + cutting
+
+    def decide(self, now_s: float, crops_left: float, uncut_media: int) -> bool:
+        """Give up as much as the time left asks for, never taking anything back; whether that has changed anything."""
+        before, left = self.level, self.deadline_s() - now_s
+        while self.level < len(self.levels) - 1 and (
+            MARGIN * self.forecast_s(crops_left, uncut_media, self.effort) > left
+        ):
+            self.level += 1
+        return self.level != before
+
+    def crops_in(self, seconds: float) -> int:
+        """How many crops are scored in that time with the present effort; at least one."""
+        return max(1, int(seconds / (self._rate() * self._passes_of(self.effort)))) if self.known else 1
+
+    def _rate(self) -> float:
+        return self._pass_s / self._passed if self._passed else 0.0
+
+    def _passes_of(self, effort: Effort) -> int:
+        return sum(self._passes[: effort.views]) * effort.members
+
+
+def _cut_share(effort: Effort) -> float:
+    """Time of cutting a medium, of that with all frames."""
+    return FIXED_CUT + (1 - FIXED_CUT) / effort.stride

@@ -1,0 +1,185 @@
+"""Cutting media that are not cut yet, for extraction and for an inference that scores them as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
+
+from deepfake import layout
+from deepfake.config import Config
+from deepfake.journal import Journal
+from deepfake.stages.common import raw_root, worker_count
+from deepfake.tables import EXTRACTED, FACE_KEY, FACES, PROBLEMS, Provenance, provenance_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deepfake.media.cut import Cut
+    from deepfake.media.workers import Failure, Job, Pace, Setup
+
+RETRIED = (
+    "timeout",
+    "crashed",
+    "missing",
+    "changed",
+    "out_of_memory",
+)  # whenever extraction runs: may be the machine's fault
+
+# {media_id, fingerprint, and rows and facts, or error and detail; stride where it has fewer frames than was asked}
+Entry = dict[str, Any]
+Entries = dict[str, Entry]  # by media_id
+
+
+@dataclass
+class Cutting:
+    """Media of a data set that are being cut, some of them long since.
+
+    entries: of media that need not be cut again. again: how many that had been are being cut anew, as other originals
+    have joined.
+    """
+
+    cfg: Config
+    media: pd.DataFrame
+    wanted: pd.DataFrame
+    journal: Journal
+    entries: Entries = field(default_factory=dict)
+    again: int = 0
+
+    def outcomes(self, pace: Pace) -> Iterator[Entry | None]:
+        """Cut what is wanted and has no entry; each new entry once it is in the journal, None as the pace's ticks."""
+        from deepfake.media.workers import cut_all
+
+        fakes = _train_fakes(self.cfg, self.wanted)
+        with self.journal.open(self.entries) as handle:
+            for group in (self.wanted[~fakes], self.wanted[fakes]):
+                jobs, known = _jobs(self.cfg, self.media, group, self.entries)
+                anew = [job.media_id for job in jobs if job.media_id in self.entries]
+                handle.writelines(
+                    json.dumps({"media_id": name, "fingerprint": ""}) + "\n" for name in anew
+                )  # no longer holds
+                handle.flush()
+                self.again += len(anew)
+                for given in cut_all(jobs, _setup(self.cfg), pace):
+                    yield given and self._keep(handle, *given, known)
+
+    def _keep(self, handle: TextIO, job: Job, outcome: Cut | Failure, known: Entries) -> Entry:
+        entry = known[job.media_id] | vars(outcome) | ({"stride": job.stride} if job.stride > 1 else {})
+        if self.cfg.extract.reuse_boxes:
+            self.entries[job.media_id] = entry
+        handle.write(json.dumps(entry) + "\n")
+        handle.flush()
+        return entry
+
+
+def begin_cutting(
+    cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, journal: Journal, *, sparse: bool = False
+) -> Cutting:
+    """What the journal holds of unchanged media stays, but for wanted ones that failed and are to be tried again.
+
+    sparse: whether media that were cut with fewer frames, as time was short, stay too.
+    """
+    entries = _still_good(cfg, media, wanted, journal.read())
+    kept = {name: entry for name, entry in entries.items() if sparse or "stride" not in entry}
+    return Cutting(cfg, media, wanted, journal, kept)
+
+
+def usual_pace(cfg: Config) -> Pace:
+    """As fast as this machine's cores allow."""
+    from deepfake.media.workers import Pace
+
+    return Pace(worker_count(cfg.num_workers), cfg.extract.timeout_s)
+
+
+def _still_good(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, entries: Entries) -> Entries:
+    """Entries of media that have not changed since, but for wanted ones that failed and are to be tried again."""
+    prints = dict(zip(media.media_id, media.fingerprint, strict=True))
+    ours = set(wanted.media_id)
+    return {
+        name: entry
+        for name, entry in entries.items()
+        if prints.get(name) == entry["fingerprint"]
+        and not (name in ours and "error" in entry and (cfg.extract.retry == "problems" or entry["error"] in RETRIED))
+    }
+
+
+def _train_fakes(cfg: Config, wanted: pd.DataFrame) -> pd.Series:
+    """Which media are cut after the others, at the places of their originals' faces; bool, one a row."""
+    is_fake = (wanted.label == 1).fillna(False).astype(bool)
+    return is_fake & (wanted.split == "train") & cfg.extract.reuse_boxes
+
+
+def _jobs(cfg: Config, media: pd.DataFrame, group: pd.DataFrame, entries: Entries) -> tuple[list[Job], Entries]:
+    """What of a group is not in the entries, or was cut when other originals were there; and how its entries begin."""
+    from deepfake.media.workers import Job
+
+    offers = _offers(media, group, entries) if _train_fakes(cfg, group).any() else {}
+    root, jobs, known = raw_root(cfg), [], {}
+    for row in group.itertuples():
+        offer = offers.get(row.source_id, [])
+        begin = {"media_id": row.media_id, "fingerprint": row.fingerprint, "offered": [name for name, _ in offer]}
+        if row.media_id not in entries or entries[row.media_id]["offered"] != begin["offered"]:
+            jobs.append(Job(row.media_id, root / row.path, row.kind, tuple(cut for _, cut in offer), row.fingerprint))
+            known[row.media_id] = begin
+    return jobs, known
+
+
+def _offers(media: pd.DataFrame, group: pd.DataFrame, entries: Entries) -> dict[str, list[tuple[str, Cut]]]:
+    """source_id → what its reals gave, each with its name and fingerprint."""
+    from deepfake.media.cut import Cut
+
+    offers: dict[str, list[tuple[str, Cut]]] = {}
+    is_real = (media.label == 0).fillna(False).astype(bool)
+    for real in media[is_real & media.source_id.isin(group.source_id)].itertuples():
+        entry = entries.get(real.media_id, {})
+        if "rows" in entry:
+            offer = (f"{real.media_id}:{real.fingerprint}", Cut(entry["rows"], entry["facts"]))
+            offers.setdefault(real.source_id, []).append(offer)
+    return offers
+
+
+def _setup(cfg: Config) -> Setup:
+    from deepfake.media.cut import CutSettings
+    from deepfake.media.medium import Limits
+    from deepfake.media.workers import Setup
+
+    crop, extract = cfg.crop, cfg.extract
+    names = ("detect_size", "min_face", "min_prob", "search_every", "batch_mpx")
+    detector = {name: getattr(extract, name) for name in names}
+    settings = CutSettings(
+        num_frames=extract.num_frames,
+        mode=crop.mode,
+        align=crop.align,
+        margin=crop.margin,
+        size=crop.size,
+        format=crop.format,
+        quality=crop.quality,
+        faces=extract.faces,
+        min_track=extract.min_track,
+        min_track_prob=extract.min_track_prob,
+        limits=Limits(extract.max_megapixels, extract.max_minutes),
+    )
+    crops = layout.crops_folder(cfg.paths.data, cfg.dataset)
+    return Setup(crops, detector if crop.mode == "faces" else None, settings)
+
+
+def write_cut(cfg: Config, journal: Journal, provenance: Provenance) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Journal → faces, extracted and problems, which are given back; every medium is in one of the last two."""
+    import pandas as pd
+
+    faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
+    entries = journal.read().values()
+    rows = [row for entry in entries for row in entry.get("rows", [])]
+    facts = [{"media_id": entry["media_id"]} | entry["facts"] for entry in entries if "facts" in entry]
+    problems = [entry for entry in entries if "error" in entry]
+    faces = pd.DataFrame(rows, columns=list(FACES.columns)).sort_values(list(FACE_KEY))
+    extracted = pd.DataFrame(facts, columns=list(EXTRACTED.columns)).sort_values("media_id")
+    problem_table = pd.DataFrame(problems, columns=list(PROBLEMS.columns)).sort_values("media_id")
+    seen = pd.concat([extracted.media_id, problem_table.media_id])
+    assert not seen.duplicated().any(), "in == out + problems"
+    provenance_path(faces_path).unlink(missing_ok=True)  # until the three tables agree again, none is current
+    PROBLEMS.write(problem_table, layout.problems_table(faces_path.parent, "extract"))
+    EXTRACTED.write(extracted, layout.extracted_table(cfg.paths.data, cfg.dataset))
+    FACES.write(faces, faces_path, provenance)
+    return faces, extracted, problem_table

@@ -1,0 +1,120 @@
+"""What speaks in an inference: the folds of one run, or of all runs of a blend, and how their logits become one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfake import layout
+from deepfake.config import Config
+from deepfake.errors import UserError
+from deepfake.stages.common import trained_folds
+from deepfake.tables import OOF, sha256
+
+if TYPE_CHECKING:
+    from deepfake.score.blend import Blend
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model: a fold of a run."""
+
+    run: str
+    fold: str
+    weights: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """members: the strongest run's first. blends: of all runs, then of fewer and fewer. fallbacks: reason → logit, and
+    from where. cv: what the whole was measured to score out of fold, nested, in cv_metric; None = not known.
+    """
+
+    members: list[Member]
+    blends: list[Blend]
+    fallbacks: dict[str, dict[str, Any]]
+    dataset: str
+    cv: float | None = None
+    cv_metric: str | None = None
+
+    @property
+    def runs(self) -> list[str]:
+        return list(dict.fromkeys(member.run for member in self.members))
+
+
+def read_plan(cfg: Config) -> Plan:
+    """The plan of the run or blend that `cfg` names. UserError for a fold that is not trained, or a blend that is
+    damaged or was made of other weights than are there."""
+    path = layout.blend_file(cfg.paths.runs, cfg.run)
+    return _of_blend(cfg, path) if path.is_file() else _of_run(cfg)
+
+
+def _of_run(cfg: Config) -> Plan:
+    """fold=all: the numbered folds, or the full model where there are none. Plain mean of logits."""
+    from deepfake.learn.facts import read_facts
+    from deepfake.score.blend import Blend, Recipe
+    from deepfake.score.fallback import fallbacks, labels_and_faceless
+
+    there = trained_folds(cfg.paths.runs, cfg.run)
+    if cfg.fold not in ("all", *there):
+        raise UserError(f"fold={cfg.fold} of run {cfg.run} is not trained; trained: {', '.join(there)}")
+    numbered = {name: path for name, path in there.items() if name != "full"}
+    folds = {cfg.fold: there[cfg.fold]} if cfg.fold != "all" else numbered or there
+    facts = [read_facts(layout.best_weights(path)) for path in folds.values()]
+    prior = sum(fact["prior_logit"] for fact in facts) / len(facts)
+    _, faceless = labels_and_faceless(_out_of_fold(numbered))
+    members = [Member(cfg.run, fold, layout.best_weights(path)) for fold, path in folds.items()]
+    return Plan(members, [Blend((cfg.run,), Recipe(), (1.0,))], fallbacks(prior, faceless), facts[0]["dataset"])
+
+
+def _out_of_fold(folds: dict[str, Path]) -> Any:
+    import pandas as pd
+
+    tables = [OOF.read(layout.oof_table(path)) for path in folds.values()]
+    return pd.concat(tables) if tables else OOF.empty()
+
+
+def _of_blend(cfg: Config, path: Path) -> Plan:
+    from deepfake.score.blend import Blend
+
+    if cfg.fold != "all":
+        raise UserError(f"fold={cfg.fold}, but {cfg.run} is a blend, made of all folds of its runs: leave fold out")
+    record = read_blend(path)
+    try:
+        blends = [Blend.from_json(values).without_idle() for values in (record["blend"], *record["of_fewer_runs"])]
+        weights, nested = record["weights_sha256"], record["nested"]
+        order = list(dict.fromkeys(run for blend in reversed(blends) for run in blend.runs))  # the last to go first
+        members = [member for run in order for member in _members(cfg, path, run, weights[run])]
+        cv = float(nested["blend"])
+        return Plan(members, blends, record["fallbacks"], record["dataset"], cv, record["metric"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise _damaged(path, error) from error
+
+
+def _members(cfg: Config, path: Path, run: str, weights: dict[str, str]) -> list[Member]:
+    there = trained_folds(cfg.paths.runs, run)
+    members = []
+    for fold, digest in weights.items():
+        if fold not in there or sha256(layout.best_weights(there[fold])) != digest:
+            raise UserError(f"{path} was made of another fold {fold} of run {run} than is there: make the blend again")
+        members.append(Member(run, fold, layout.best_weights(there[fold])))
+    return members
+
+
+def read_blend(path: Path) -> dict[str, Any]:
+    """A blend's file. UserError when it is damaged."""
+    try:
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict) or not record["weights_sha256"]:
+            raise ValueError("no blend")
+        return record
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is damaged ({type(error).__name__}: {error}): make the blend again")
