@@ -124,9 +124,9 @@ def scores_table(submissions: Path, name: str) -> Path:
     return submission_folder(submissions, name) / "scores.csv"
 
 
-def infer_journal(submissions: Path, name: str) -> Path:
-    """Logits of finished media, one JSON line each."""
-    return submission_folder(submissions, name) / "infer_journal.jsonl"
+def parts_folder(submissions: Path, name: str) -> Path:
+    """Logits of finished media, in parts, until all are there."""
+    return submission_folder(submissions, name) / "parts"
 
 
 def infer_lock(submissions: Path, name: str) -> Path:

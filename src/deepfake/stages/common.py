@@ -104,14 +104,33 @@ def trained_folds(runs: Path, run: str) -> dict[str, Path]:
 
 
 def run_to_continue(cfg: Config) -> dict[str, Any]:
-    """The saved configuration of the run that `cfg` names. UserError when it has no trained fold."""
-    folds = trained_folds(cfg.paths.runs, cfg.run)
+    """The saved configuration of the run that `cfg` names, of a blend its first run's. UserError when it has no trained
+    fold."""
+    blend = layout.blend_file(cfg.paths.runs, cfg.run)
+    run = next(iter(read_blend(blend)["weights_sha256"])) if blend.is_file() else cfg.run
+    folds = trained_folds(cfg.paths.runs, run)
     if not folds:
         there = sorted(path.name for path in cfg.paths.runs.glob("*") if trained_folds(cfg.paths.runs, path.name))
         known = f"runs with trained folds: {', '.join(there)} (name=…)" if there else "no run has a trained fold yet"
-        folder = layout.run_folder(cfg.paths.runs, cfg.run)
+        folder = layout.run_folder(cfg.paths.runs, run)
         raise UserError(f"{folder} holds no trained fold; {known}. Train with ./run_train.sh first")
     return read_run_config(next(iter(folds.values())))["config"]
+
+
+def read_blend(path: Path) -> dict[str, Any]:
+    """A blend's file. UserError when it is damaged."""
+    try:
+        record = json.loads(path.read_text())
+        if not record["weights_sha256"]:
+            raise ValueError("no runs")
+        return record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged_blend(path, error) from error
+
+
+def damaged_blend(path: Path, error: Exception) -> UserError:
+    """The one line about a blend's file that cannot be used."""
+    return UserError(f"{path} is damaged ({type(error).__name__}: {error}): make the blend again")
 
 
 def submission_to_check(cfg: Config) -> tuple[Path, dict[str, Any]]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.journal import Journal
-from deepfake.stages.common import raw_root, worker_count
-from deepfake.tables import EXTRACTED, FACE_KEY, FACES, PROBLEMS, Provenance, provenance_path
+from deepfake.stages.common import crop_settings, raw_root, worker_count
+from deepfake.tables import EXTRACTED, FACE_KEY, FACES, PROBLEMS, Provenance, is_current, provenance_path, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +83,24 @@ def begin_cutting(
     entries = _still_good(cfg, media, wanted, journal.read())
     kept = {name: entry for name, entry in entries.items() if sparse or "stride" not in entry}
     return Cutting(cfg, media, wanted, journal, kept)
+
+
+def is_cut(cfg: Config, wanted: pd.DataFrame, split: str) -> bool:
+    """Whether faces.parquet is that of the present media and settings, of all or of the split, and nothing that failed
+    is to be tried again."""
+    paths, faces_path = cfg.paths, layout.faces_table(cfg.paths.data, cfg.dataset)
+    problems = layout.problems_table(faces_path.parent, "extract")
+    if not (problems.is_file() and layout.extracted_table(paths.data, cfg.dataset).is_file()):
+        return False
+    if cfg.extract.retry != "none" and PROBLEMS.read(problems).media_id.isin(wanted.media_id).any():
+        return False
+    return any(is_current(faces_path, cut_provenance(cfg, part)) for part in {split, "all"})
+
+
+def cut_provenance(cfg: Config, split: str) -> Provenance:
+    """Of the tables that extraction of a split writes."""
+    inputs = {"media": sha256(layout.media_table(cfg.paths.data, cfg.dataset)), "split": split}
+    return Provenance("extract", crop_settings(cfg), inputs)
 
 
 def usual_pace(cfg: Config) -> Pace:

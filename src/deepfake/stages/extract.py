@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.journal import Journal
-from deepfake.stages.common import alone, crop_settings, listed, progress, say, share
-from deepfake.stages.cutting import begin_cutting, usual_pace, write_cut
+from deepfake.stages.common import alone, listed, progress, say, share
+from deepfake.stages.cutting import begin_cutting, cut_provenance, is_cut, usual_pace, write_cut
 from deepfake.tables import (
     MEDIA,
     PROBLEMS,
     Provenance,
     differences,
     digest,
-    is_current,
     read_provenance,
-    sha256,
 )
 
 if TYPE_CHECKING:
@@ -31,16 +29,13 @@ def run(cfg: Config) -> None:
 
     Crops of other settings are replaced; media that were finished with these settings, whenever that was, are kept.
     """
-    media_path = layout.media_table(cfg.paths.data, cfg.dataset)
     faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
-    media = MEDIA.read(media_path)
+    media = MEDIA.read(layout.media_table(cfg.paths.data, cfg.dataset))
     wanted = media if cfg.extract.split == "all" else media[media.split == cfg.extract.split]
-    inputs = {"media": sha256(media_path)}
-    provenance = Provenance("extract", crop_settings(cfg), inputs | {"split": cfg.extract.split})
-    whole = Provenance("extract", crop_settings(cfg), inputs | {"split": "all"})
-    if _is_complete(cfg, wanted) and (is_current(faces_path, provenance) or is_current(faces_path, whole)):
+    if is_cut(cfg, wanted, cfg.extract.split):
         say("extract", f"up to date: {faces_path}{_failures(cfg, wanted)}")
         return
+    provenance = cut_provenance(cfg, cfg.extract.split)
     lock = layout.extract_lock(cfg.paths.data, cfg.dataset)
     with alone(lock, f"another process is extracting into {lock.parent}: wait for it, or stop it"):
         _remove_other_settings(cfg, faces_path, provenance)
@@ -54,14 +49,6 @@ def _failures(cfg: Config, wanted: pd.DataFrame) -> str:
     problems = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract"))
     count = int(problems.media_id.isin(wanted.media_id).sum())
     return f" ({count} media could not be read; extract.retry=problems tries them again)" if count else ""
-
-
-def _is_complete(cfg: Config, wanted: pd.DataFrame) -> bool:
-    """Whether extracted.csv and extract_problems.csv are there, and no problem is to be tried again."""
-    problems = layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract")
-    if not (problems.is_file() and layout.extracted_table(cfg.paths.data, cfg.dataset).is_file()):
-        return False
-    return cfg.extract.retry == "none" or not PROBLEMS.read(problems).media_id.isin(wanted.media_id).any()
 
 
 def _remove_other_settings(cfg: Config, faces_path: Path, provenance: Provenance) -> None:

@@ -1,168 +1,273 @@
-"""infer: a run's trained folds and the test split's crops → logits → a submission."""
+"""infer: trained folds and the test split → logits → a submission."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+import shutil
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from deepfake import layout
 from deepfake.config import Config, resolved, shaping
-from deepfake.errors import UserError
 from deepfake.stages.common import (
+    alone,
     check_crops,
-    check_extracted,
+    crop_settings,
     listed,
-    loader_workers,
-    progress,
     run_to_continue,
     say,
     share,
     test_media,
-    trained_folds,
+    worker_count,
 )
-from deepfake.stages.submit import check_submit, write_submission
-from deepfake.tables import FACES, LOGITS, OOF, PROBLEMS, Provenance, is_current, sha256, write_json
+from deepfake.stages.feed import Feed, feeding
+from deepfake.stages.plan import Plan, read_plan
+from deepfake.stages.scoring import Parts, Scoring
+from deepfake.stages.submit import check_submit, write_draft, write_submission
+from deepfake.tables import (
+    LOGITS,
+    PROBLEMS,
+    SCORES,
+    Provenance,
+    digest,
+    is_current,
+    sha256,
+    write_json,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
+DRAFT_S = 20.0  # between two drafts of the submission
 
-@dataclass(frozen=True)
+
+@dataclass
 class Job:
-    """What is scored by what, and the name under which it goes out."""
+    """What is scored by what, and the name under which it goes out.
 
+    pooled: logits of media that models have spoken for, by media_id. degraded: what was given up for time, in words.
+    """
+
+    cfg: Config
     media: pd.DataFrame
-    faces: pd.DataFrame
-    folds: dict[str, Path]
+    plan: Plan
     name: str
+    started_s: float
+    pooled: list[pd.Series]
+    drafted_s: float = 0.0
+    degraded: str = ""
 
 
 def run(cfg: Config) -> None:
-    """Write submissions/<name>/: logits.parquet, infer_problems.csv, config.json, and what is handed in.
+    """Write submissions/<name>/: logits.parquet, scores.csv, infer_problems.csv, config.json, and what is handed in.
 
-    <name> is the run's, with the data set's where that is not the one that the run was trained on.
+    <name> is the run's, with the data set's where that is not the one that the run was trained on. Test media that are
+    not cut yet are cut on the way.
     """
+    started_s = time.monotonic()
     run_to_continue(cfg)  # refuses a run without trained folds
     check(cfg)
-    job = _prepare(cfg)
-    logits_path = layout.logits_table(cfg.paths.submissions, job.name)
-    inputs = {f"fold {name}": sha256(layout.best_weights(folder)) for name, folder in job.folds.items()}
-    inputs["faces"] = sha256(layout.faces_table(cfg.paths.data, cfg.dataset))
-    provenance = Provenance("infer", shaping(cfg, "infer") | {"run": cfg.run}, inputs)
-    if is_current(logits_path, provenance):
-        say("infer", f"up to date: {logits_path}")
-        logits = LOGITS.read(logits_path)
-    else:
-        logits = LOGITS.write(_score_crops(cfg, job), logits_path, provenance)
-    _submit(cfg, job, logits)
+    plan = read_plan(cfg)
+    name = cfg.run if cfg.dataset == plan.dataset else f"{cfg.run}_{cfg.dataset}"
+    job = Job(cfg, test_media(cfg), plan, name, started_s, [])
+    lock = layout.infer_lock(cfg.paths.submissions, name)
+    with alone(lock, f"another process infers into {lock.parent}: wait for it, or stop it"):
+        logits_path, provenance = layout.logits_table(cfg.paths.submissions, name), _provenance(cfg, plan)
+        if any(is_current(logits_path, each) for each in (provenance, _in_budget(cfg, provenance))):
+            say("infer", f"up to date: {logits_path}")
+            _submit(job, LOGITS.read(logits_path), None)
+        else:
+            _infer(job, provenance)
 
 
 def check(cfg: Config) -> None:
-    """UserError for all that can be known to be wrong before crops are there: crops of other settings, no test media,
+    """UserError for all that can be known to be wrong before the work begins: crops of other settings, no test media,
     a sample submission that is broken or asks for others, a hand-in that could not be done."""
     check_crops(cfg)
     check_submit(cfg, test_media(cfg).media_id)
 
 
-def _prepare(cfg: Config) -> Job:
-    from deepfake.learn.facts import read_facts
-
-    folds = _chosen_folds(cfg)
-    media = test_media(cfg)
-    faces = FACES.read(layout.faces_table(cfg.paths.data, cfg.dataset))
-    faces = faces[faces.media_id.isin(media.media_id)].reset_index(drop=True)
-    check_extracted(cfg, media.media_id, faces)
-    trained_on = read_facts(layout.best_weights(next(iter(folds.values()))))["dataset"]
-    name = cfg.run if cfg.dataset == trained_on else f"{cfg.run}_{cfg.dataset}"
-    return Job(media, faces, folds, name)
+def _provenance(cfg: Config, plan: Plan) -> Provenance:
+    weights = {f"{member.run} fold {member.fold}": sha256(member.weights) for member in plan.members}
+    inputs = weights | {
+        "media": sha256(layout.media_table(cfg.paths.data, cfg.dataset)),
+        "blend": digest([blend.to_json() for blend in plan.blends]),
+    }
+    return Provenance("infer", shaping(cfg, "infer") | {"crops": crop_settings(cfg)}, inputs)
 
 
-def _chosen_folds(cfg: Config) -> dict[str, Path]:
-    """fold=all: the numbered folds, or the full model where there are none."""
-    there = trained_folds(cfg.paths.runs, cfg.run)
-    if cfg.fold == "all":
-        return {name: path for name, path in there.items() if name != "full"} or there
-    if cfg.fold not in there:
-        raise UserError(f"fold={cfg.fold} of run {cfg.run} is not trained; trained: {', '.join(there)}")
-    return {cfg.fold: there[cfg.fold]}
+def _in_budget(cfg: Config, provenance: Provenance) -> Provenance:
+    """Of logits that a budget has kept from being complete."""
+    return replace(provenance, inputs=provenance.inputs | {"budget_minutes": cfg.infer.budget_minutes})
 
 
-def _score_crops(cfg: Config, job: Job) -> pd.DataFrame:
-    """Every fold's logit of every crop and view: rows of the logits table."""
+def _infer(job: Job, provenance: Provenance) -> None:
     import pandas as pd
+
+    cfg, submissions = job.cfg, job.cfg.paths.submissions
+    parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(provenance)))
+    _draft(job)
+    scoring, feed = _score(job, parts)
+    if scoring.clock.level or feed.uncut or scoring.waiting:
+        provenance = _in_budget(cfg, provenance)
+        late = len(scoring.waiting) + feed.uncut
+        job.degraded = f"{scoring.clock.effort.says(scoring.clock.full)} at the end, {late} media not scored in time"
+        say("infer", f"infer.budget_minutes={cfg.infer.budget_minutes:g}: {job.degraded}")
+    rows = pd.concat(parts.rows) if parts.rows else LOGITS.empty()
+    rows = rows[rows.media_id.isin(job.media.media_id)]
+    logits = (
+        pd.concat([rows, _fallback_rows(job, rows, set(feed.problems))])
+        if len(rows)
+        else _fallback_rows(job, rows, set(feed.problems))
+    )
+    logits = LOGITS.write(logits, layout.logits_table(submissions, job.name), provenance)
+    _submit(job, logits, feed)
+    shutil.rmtree(layout.parts_folder(submissions, job.name), ignore_errors=True)
+
+
+def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
+    from deepfake.learn.views import passes
+    from deepfake.score.clock import Clock
+
+    cfg, views = job.cfg, job.cfg.infer.tta
+    clock = Clock(60 * cfg.infer.budget_minutes, [passes(view) for view in views], len(job.plan.members))
+    with feeding(cfg, job.media, lambda: clock.effort.stride) as feed:
+        scoring = Scoring(
+            cfg,
+            job.plan,
+            feed,
+            _panel(cfg, job.plan),
+            clock,
+            views,
+            parts,
+            job.started_s,
+            lambda rows: _step(job, rows),
+        )
+        for rows in parts.rows:
+            job.pooled.append(_combined(job, rows))
+        scoring.run()
+    return scoring, feed
+
+
+def _panel(cfg: Config, plan: Plan) -> Any:
     import torch
 
-    from deepfake.learn.checkpoint import load_detector
-    from deepfake.learn.dataset import CropDataset, ordered_loader
-    from deepfake.learn.engine import choose_precision, predict, prepare_process
-    from deepfake.score.pool import view_rows
+    from deepfake.learn.engine import choose_precision, prepare_process
+    from deepfake.learn.panel import Panel
 
     precision = choose_precision(
         cfg.train.amp if torch.cuda.is_available() else "auto", channels_last=cfg.train.channels_last
     )
     prepare_process()
-    folder = layout.dataset_folder(cfg.paths.data, cfg.dataset)
-    paths = [folder / path for path in job.faces.path]
-    tables = []
-    with progress(len(paths) * len(job.folds), "infer", "crops") as bar:
-        for name, fold in job.folds.items():
-            detector = precision.place(load_detector(layout.best_weights(fold)))
-            spec = detector.spec
-            data = CropDataset(paths, image_size=spec.image_size, interpolation=spec.interpolation, resize=spec.resize)
-            loader = ordered_loader(data, batch_size=cfg.infer.batch_size, num_workers=loader_workers(cfg.num_workers))
-            logits = predict(detector, loader, views=cfg.infer.tta, precision=precision, on_step=bar.update)
-            rows = view_rows(job.faces, logits, cfg.infer.tta).assign(run=cfg.run, fold=name)
-            tables.append(rows[list(LOGITS.columns)])
-    return pd.concat(tables)
-
-
-def _submit(cfg: Config, job: Job, logits: pd.DataFrame) -> None:
-    from deepfake.score.fallback import medium_logits
-
-    fallback, source = _fallback(cfg, job)
-    problems = _problems(cfg, job)
-    pooled = medium_logits(logits, fallback).reindex(sorted(job.media.media_id), fill_value=fallback)
-    problems_path = layout.problems_table(layout.submission_folder(cfg.paths.submissions, job.name), "infer")
-    PROBLEMS.write(problems, problems_path)
-    write_json(
-        resolved(cfg) | {"folds": list(job.folds), "fallback_logit": fallback, "fallback_source": source},
-        layout.submission_config(cfg.paths.submissions, job.name),
+    return Panel(
+        [member.weights for member in plan.members],
+        precision,
+        batch_size=cfg.infer.batch_size,
+        num_threads=worker_count(cfg.num_workers),
+        compiled=cfg.infer.compile,
     )
-    if len(problems):
-        counts = ", ".join(f"{count} {error}" for error, count in problems.error.value_counts().items())
+
+
+def _combined(job: Job, rows: pd.DataFrame) -> pd.Series:
+    """Logits of media, those with a face alone."""
+    from deepfake.score.combine import combine
+
+    return combine(rows[rows.fallback.isna()], job.plan.blends)
+
+
+def _step(job: Job, rows: pd.DataFrame) -> None:
+    job.pooled.append(_combined(job, rows))
+    if time.monotonic() - job.drafted_s >= DRAFT_S:
+        _draft(job)
+
+
+def _draft(job: Job) -> None:
+    """A submission of what is known, whole at any time: media that are still to be scored have the late ones' logit."""
+    write_draft(job.cfg, job.name, _filled(job, pd_concat(job.pooled)))
+    job.drafted_s = time.monotonic()
+
+
+def pd_concat(parts: list[pd.Series]) -> pd.Series:
+    import pandas as pd
+
+    return pd.concat(parts) if parts else pd.Series(dtype=float)
+
+
+def _filled(job: Job, known: pd.Series) -> pd.Series:
+    return known.reindex(sorted(job.media.media_id), fill_value=job.plan.fallbacks["late"]["logit"])
+
+
+def _fallback_rows(job: Job, rows: pd.DataFrame, unreadable: set[str]) -> pd.DataFrame:
+    """A row with its stated logit for each medium that no model speaks for."""
+    import pandas as pd
+
+    faceless = set(rows[rows.fallback.notna()].media_id)
+    scored = set(rows.media_id)
+    reasons = {
+        media_id: "no_face" if media_id in faceless else "unreadable" if media_id in unreadable else "late"
+        for media_id in sorted(job.media.media_id)
+        if media_id in faceless or media_id not in scored
+    }
+    nothing = {"frame_idx": 0, "face_idx": 0, "fold": "", "view": "", "found": False, "track_id": 0, "prob": None}
+    made = [
+        {"media_id": name, "run": "fallback", "fallback": reason, "logit": job.plan.fallbacks[reason]["logit"]}
+        | nothing
+        | {"side": 0.0, "sharpness": 0.0}
+        for name, reason in reasons.items()
+    ]
+    return pd.DataFrame(made, columns=list(LOGITS.columns)) if made else LOGITS.empty()
+
+
+def _submit(job: Job, logits: pd.DataFrame, feed: Feed | None) -> None:
+    """From all logits to the tables beside the submission, and the submission."""
+    cfg, folder = job.cfg, layout.submission_folder(job.cfg.paths.submissions, job.name)
+    scores = SCORES.write(_scores(job, logits), layout.scores_table(cfg.paths.submissions, job.name))
+    pooled = scores.set_index("media_id").logit
+    if feed is not None:
+        PROBLEMS.write(_problems(scores, feed), layout.problems_table(folder, "infer"))
+        members = [f"{member.run} fold {member.fold}" for member in job.plan.members]
+        record = resolved(cfg) | {"models": members, "degraded": job.degraded, "fallbacks": job.plan.fallbacks}
+        write_json(record, layout.submission_config(cfg.paths.submissions, job.name))
+    _tell_fallbacks(job, scores)
+    _print_test_score(job, pooled)
+    write_submission(cfg, job.name, pooled, runs=job.plan.runs, cv=job.plan.cv, cv_metric=job.plan.cv_metric)
+
+
+def _scores(job: Job, logits: pd.DataFrame) -> pd.DataFrame:
+    """One row a medium."""
+    import pandas as pd
+
+    used = logits[logits.fallback.isna()]
+    stated = logits[logits.run == "fallback"].set_index("media_id")
+    crops = used.drop_duplicates(["media_id", "frame_idx", "face_idx"]).groupby("media_id")
+    counts = pd.DataFrame({"crops": crops.size(), "frames": crops.frame_idx.nunique()})
+    known = _combined(job, used) if len(used) else pd.Series(dtype=float)
+    table = pd.DataFrame({"logit": pd.concat([known, stated.logit.astype(float)])})
+    table["fallback"] = stated.fallback.reindex(table.index)
+    table = table.join(counts).fillna({"crops": 0, "frames": 0}).sort_index()
+    return table.rename_axis("media_id").reset_index()
+
+
+def _problems(scores: pd.DataFrame, feed: Feed) -> pd.DataFrame:
+    """Media that no model spoke for, unreadable ones with extraction's reason."""
+    import pandas as pd
+
+    rows = []
+    for row in scores[scores.fallback.notna()].itertuples():
+        error, detail = feed.problems.get(row.media_id, (row.fallback, None))
+        rows.append({"media_id": row.media_id, "error": error, "detail": detail})
+    return pd.DataFrame(rows, columns=list(PROBLEMS.columns)) if rows else PROBLEMS.empty()
+
+
+def _tell_fallbacks(job: Job, scores: pd.DataFrame) -> None:
+    folder = layout.submission_folder(job.cfg.paths.submissions, job.name)
+    for reason, media in scores[scores.fallback.notna()].groupby("fallback"):
+        entry = job.plan.fallbacks[reason]
         say(
             "infer",
-            f"{share(len(problems), len(job.media))} test media got the fallback logit {fallback:.3f} "
-            f"({source}): {counts}: {listed(problems.media_id)}; see {problems_path}",
+            f"{share(len(media), len(scores))} test media got the stated logit {entry['logit']:.3f} ({entry['from']}): "
+            f"{reason}: {listed(media.media_id)}; see {folder / 'infer_problems.csv'}",
         )
-    _print_test_score(job, pooled)
-    write_submission(cfg, job.name, pooled, runs=[cfg.run])
-
-
-def _fallback(cfg: Config, job: Job) -> tuple[float, str]:
-    """The logit for media without a face, and where it comes from: see score.fallback.fallbacks."""
-    import pandas as pd
-
-    from deepfake.learn.facts import read_facts
-    from deepfake.score.fallback import fallbacks, labels_and_faceless
-
-    oof = [OOF.read(layout.oof_table(fold)) for name, fold in job.folds.items() if name != "full"]
-    priors = [read_facts(layout.best_weights(fold))["prior_logit"] for fold in job.folds.values()]
-    _, faceless = labels_and_faceless(pd.concat(oof) if oof else OOF.empty())
-    found = fallbacks(sum(priors) / len(priors), faceless)["no_face"]
-    return found["logit"], found["from"]
-
-
-def _problems(cfg: Config, job: Job) -> pd.DataFrame:
-    """Test media on which no model could speak for a face: without one, or unreadable (with extract's reason)."""
-    import pandas as pd
-
-    unread = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract"))
-    unread = unread[unread.media_id.isin(job.media.media_id)]
-    found = job.faces.groupby("media_id").found.any()
-    faceless = pd.DataFrame({"media_id": found.index[~found.to_numpy(bool)], "error": "no_face", "detail": None})
-    return pd.concat([unread, faceless]).sort_values("media_id") if len(faceless) else unread
 
 
 def _print_test_score(job: Job, pooled: pd.Series) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
-from deepfake.stages.common import trained_folds
+from deepfake.stages.common import damaged_blend, read_blend, trained_folds
 from deepfake.tables import OOF, sha256
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def _of_blend(cfg: Config, path: Path) -> Plan:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
-        raise _damaged(path, error) from error
+        raise damaged_blend(path, error) from error
 
 
 def _members(cfg: Config, path: Path, run: str, weights: dict[str, str]) -> list[Member]:
@@ -103,18 +102,3 @@ def _members(cfg: Config, path: Path, run: str, weights: dict[str, str]) -> list
             raise UserError(f"{path} was made of another fold {fold} of run {run} than is there: make the blend again")
         members.append(Member(run, fold, layout.best_weights(there[fold])))
     return members
-
-
-def read_blend(path: Path) -> dict[str, Any]:
-    """A blend's file. UserError when it is damaged."""
-    try:
-        record = json.loads(path.read_text())
-        if not isinstance(record, dict) or not record["weights_sha256"]:
-            raise ValueError("no blend")
-        return record
-    except (OSError, ValueError, KeyError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is damaged ({type(error).__name__}: {error}): make the blend again")

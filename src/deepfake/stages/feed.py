@@ -1,0 +1,97 @@
+"""Media for an inference: those that are cut at once, the others as extraction gets them done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from deepfake import layout
+from deepfake.config import Config
+from deepfake.journal import Journal
+from deepfake.stages.common import alone
+from deepfake.stages.cutting import Cutting, Entry, begin_cutting, cut_provenance, is_cut, usual_pace, write_cut
+from deepfake.tables import FACE_KEY, FACES, MEDIA, PROBLEMS, digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TICK_S = 0.5  # after so long without a medium, those that are there are scored
+AHEAD = 16  # media that each process may have cut, or have under way, while models are busy
+
+
+@dataclass
+class Feed:
+    """Test media on their way to the models.
+
+    ready: rows of the faces table of media that are cut, by media_id. problems: media_id → (error, detail). uncut: how
+    many are neither. coming: one medium's name each time, once it is in `ready` or `problems`; None as a tick.
+    """
+
+    ready: dict[str, pd.DataFrame] = field(default_factory=dict)
+    problems: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    uncut: int = 0
+    coming: Iterator[str | None] = iter(())
+
+
+@contextmanager
+def feeding(cfg: Config, media: pd.DataFrame, stride: Callable[[], int]) -> Iterator[Feed]:
+    """The feed of these test media; what was cut on the way is in the faces table at the end, also when that comes
+    early. stride: asked for each medium that is to be cut: every so many-th of its frames."""
+    if is_cut(cfg, media, "test"):
+        yield _of_tables(cfg, media)
+        return
+    lock = layout.extract_lock(cfg.paths.data, cfg.dataset)
+    with alone(lock, f"another process is extracting into {lock.parent}: wait for it, or stop it"):
+        journal = Journal(layout.faces_journal(cfg.paths.data, cfg.dataset), digest(cut_provenance(cfg, "test").config))
+        everything = MEDIA.read(layout.media_table(cfg.paths.data, cfg.dataset))
+        cutting = begin_cutting(cfg, everything, media, journal, sparse=cfg.infer.budget_minutes > 0)
+        feed = Feed()
+        for media_id in media.media_id:
+            if media_id in cutting.entries:
+                _take(feed, cutting.entries[media_id])
+        feed.uncut = len(media) - len(feed.ready) - len(feed.problems)
+        feed.coming = _coming(cfg, feed, cutting, stride)
+        try:
+            yield feed
+        finally:
+            feed.coming.close()
+            _write(cfg, feed, journal)
+
+
+def _of_tables(cfg: Config, media: pd.DataFrame) -> Feed:
+    faces = FACES.read(layout.faces_table(cfg.paths.data, cfg.dataset))
+    problems = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract"))
+    ready = dict(list(faces[faces.media_id.isin(media.media_id)].groupby("media_id")))
+    ours = problems[problems.media_id.isin(media.media_id)]
+    return Feed(ready, {row.media_id: (row.error, row.detail) for row in ours.itertuples()})
+
+
+def _take(feed: Feed, entry: Entry) -> str:
+    """Sort an entry of extraction in; its medium's name."""
+    import pandas as pd
+
+    name = entry["media_id"]
+    if "error" in entry:
+        feed.problems[name] = (entry["error"], entry["detail"])
+    else:
+        feed.ready[name] = FACES.check(pd.DataFrame(entry["rows"]).sort_values(list(FACE_KEY)))
+    return name
+
+
+def _coming(cfg: Config, feed: Feed, cutting: Cutting, stride: Callable[[], int]) -> Iterator[str | None]:
+    pace = replace(usual_pace(cfg), ahead=AHEAD, stride=stride, tick_s=TICK_S)
+    for entry in cutting.outcomes(pace):
+        if entry is not None:
+            feed.uncut -= 1
+        yield entry and _take(feed, entry)
+
+
+def _write(cfg: Config, feed: Feed, journal: Journal) -> None:
+    """The tables of what is cut; current alone where that is everything, with every frame."""
+    provenance = cut_provenance(cfg, "test")
+    sparse = sum("stride" in entry for entry in journal.read().values())
+    if feed.uncut or sparse:
+        provenance = replace(provenance, inputs=provenance.inputs | {"uncut": feed.uncut, "with_fewer_frames": sparse})
+    write_cut(cfg, journal, provenance)
