@@ -75,6 +75,12 @@ def test_the_configuration_is_frozen():
         ("augment.jpeg_quality_range=[50,90]", (50, 90)),
         ("model.mean=[0.5,0.25,5e-1]", (0.5, 0.25, 0.5)),
         ("infer.tta=[hflip]", ["hflip"]),
+        ("infer.tta=hflip", ["hflip"]),
+        ("infer.tta=[identity,jpeg]", ["identity", "jpeg"]),
+        ("infer.tta=auto", ["auto"]),
+        ("runs=a", ["a"]),
+        ("runs=007", ["007"]),
+        ("runs=2024-05-01", ["2024-05-01"]),
         ("paths.data=/big disk/data", Path("/big disk/data")),
         ("crop.align=similarity", "similarity"),
         ("fold=3", "3"),
@@ -112,7 +118,8 @@ def test_two_arguments_of_the_model_are_both_kept():
         ("optim.lr=fast", "allowed: float"),
         ("model.pretrained=maybe", "allowed: bool"),
         ("crop.align=boxx", r"expected one of .*; allowed: box\|similarity"),
-        ("infer.tta=hflip", r"allowed: list\[str\]"),
+        ("infer.tta=", r"allowed: list\[str\]"),
+        ("infer.tta={hflip: 1}", r"allowed: list\[str\]"),
         ("augment.jpeg_quality_range=[1,2,3]", r"allowed: tuple\[int, int\]"),
         ("model.kwargs=5", "allowed: dict"),
     ],
@@ -136,9 +143,11 @@ def test_another_type_is_refused_with_what_is_allowed(argument, allowed):
         ("augment.jpeg_quality_range=[90,60]", "the first must not be above the second"),
         ("model.std=[0.5]", "none, or three"),
         ("crop.size=8", "16 to 4096 with crop.mode=faces"),
-        ("infer.tta=[]", "one or more of identity, hflip, each once"),
-        ("infer.tta=[hflip,hflip]", "each once"),
-        ("infer.tta=[vflip]", "identity, hflip"),
+        ("infer.tta=[]", r"infer\.tta=\[\]; allowed: one or more of identity, .*jpeg, each once; or auto alone"),
+        ("infer.tta=[hflip,hflip]", r"infer\.tta=\[hflip,hflip\]; allowed: .* each once"),
+        ("infer.tta=flip", r"infer\.tta=\[flip\]; allowed: .*hflip, vflip, rot90, scale_down, scale_up, five_crop"),
+        ("infer.tta=[identity,auto]", "auto alone"),
+        ("infer.tta=[auto,auto]", "auto alone"),
         ("fold=some", "a number from 0, all, or full"),
         ("fold=-1", "a number from 0, all, or full"),
         ("name=a/b", "it names a folder"),
@@ -194,6 +203,10 @@ def test_presets_are_read_from_any_path(preset):
 
 def test_a_preset_may_give_arguments_of_the_model(preset):
     assert load_config([f"preset={preset('model: {kwargs: {pad_type: same}}')}"]).model.kwargs == {"pad_type": "same"}
+
+
+def test_a_bare_word_is_a_list_of_one_in_a_preset_too(preset):
+    assert load_config([f"preset={preset('infer: {tta: auto}')}"]).infer.tta == ["auto"]
 
 
 def test_numbers_without_a_point_are_numbers_in_a_preset_too(preset):

@@ -27,11 +27,11 @@ STAGES = {
     ),
     "blend": (
         "out-of-fold logits of trained runs → how they become one logit a medium",
-        ("paths", "blend", "runs", "name"),
+        ("paths", "blend", "infer.tta", "runs", "name"),
     ),
     "infer": (
         "trained folds and test crops → what is handed in, checked",
-        ("paths", "data", "infer", "submit", "name", "fold", "num_workers"),
+        ("paths", "data", "crop", "extract", "infer", "submit", "name", "fold", "num_workers"),
     ),
     "check": (
         "a submission file → every fault by name, or that it is right",

@@ -15,6 +15,8 @@ from deepfake.errors import UserError
 
 OWN_DATA = ("data.root", "data.listing")  # keys that point at the user's own media
 TRAINED = ("crop", "extract", "folds", "model", "augment", "optim", "train")  # sections that a trained run has fixed
+VIEW_NAMES = ("identity", "hflip", "vflip", "rot90", "scale_down", "scale_up", "five_crop", "jpeg")  # learn.views' own
+AUTO_VIEWS = ["auto"]  # infer.tta: those that pay, by the out-of-fold logits
 # Keys that are meant for one command alone: no run goes on with them.
 MOMENTARY = ("extract.retry", "infer.budget_minutes", "submit.to", "submit.message", "input", "public", "private")
 
@@ -223,7 +225,11 @@ class BlendConfig:
 @dataclass(frozen=True)
 class InferConfig:
     batch_size: int = knob(64, "crops in a step", low=1, shapes=False)
-    tta: list[str] = knob(["identity", "hflip"], "test-time views whose logits are averaged: identity, hflip")
+    tta: list[str] = knob(
+        ["identity", "hflip"],
+        f"test-time views whose logits are averaged: {', '.join(VIEW_NAMES)}; or auto = those that pay, chosen by the "
+        "out-of-fold logits of a run that was trained with infer.tta=auto too",
+    )
     budget_minutes: float = knob(
         0.0,
         "time that inference has, from its start; it does less for each medium to end in it; 0 = any",
@@ -294,9 +300,7 @@ class Config:
         for key in ("mean", "std"):
             if len(getattr(self.model, key)) not in (0, 3):
                 raise UserError(f"model.{key} has {len(getattr(self.model, key))} values; allowed: none, or three")
-        wrong = [view for view in self.infer.tta if view not in ("identity", "hflip")]
-        if wrong or not self.infer.tta or len(set(self.infer.tta)) < len(self.infer.tta):
-            raise UserError(f"infer.tta={self.infer.tta}; allowed: one or more of identity, hflip, each once")
+        _check_views(self.infer.tta)
         _check_competition(self.submit)
         if self.crop.mode == "faces" and self.crop.size < 16:
             raise UserError(f"crop.size={self.crop.size}; allowed: 16 to 4096 with crop.mode=faces")
@@ -328,6 +332,14 @@ def _check_phase(key: str, phase: PhaseConfig) -> None:
         raise UserError(f"{key}: epochs={phase.epochs}; allowed: 1 or more")
     if phase.lr is not None and not 0 <= phase.lr < math.inf:
         raise UserError(f"{key}: lr={phase.lr}; allowed: 0 or more")
+
+
+def _check_views(views: list[str]) -> None:
+    named_once = set(views) <= set(VIEW_NAMES) and len(set(views)) == len(views) > 0
+    if not named_once and views != AUTO_VIEWS:
+        raise UserError(
+            f"infer.tta=[{','.join(views)}]; allowed: one or more of {', '.join(VIEW_NAMES)}, each once; or auto alone"
+        )
 
 
 def _check_competition(submit: SubmitConfig) -> None:

@@ -104,7 +104,8 @@ def _read_preset(name: str) -> dict[str, Any]:
 
 
 def _parse(argument: str) -> tuple[str, Any]:
-    """`optim.lr=3e-4` → ("optim.lr", 0.0003). Keys of type str take the text as it stands."""
+    """`optim.lr=3e-4` → ("optim.lr", 0.0003). Keys of type str take the text as it stands, those of type list[str] a
+    bare word as a list of one."""
     import yaml
 
     key, equals, text = argument.partition("=")
@@ -119,6 +120,8 @@ def _parse(argument: str) -> tuple[str, Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{argument}: not a value ({' '.join(str(error).split())})") from error
+    if text and _takes_words(key) and not isinstance(value, list | dict):
+        return key, [text]
     return key, _number(value)
 
 
@@ -129,8 +132,18 @@ def _shapes(key: str) -> bool:
 
 def _is_text(key: str) -> bool:
     """Whether a knob takes text as it stands."""
-    kind = {name: item.type for name, item, _ in knobs(Config())}.get(key, "")
+    kind = _kind(key)
     return kind in ("str", "Path", "LayoutName") or kind.startswith("Literal")
+
+
+def _takes_words(key: str) -> bool:
+    """Whether a knob is a list of words."""
+    return _kind(key) == "list[str]"
+
+
+def _kind(key: str) -> str:
+    """The type of a knob as it is written; empty for arguments of the model."""
+    return {name: item.type for name, item, _ in knobs(Config())}.get(key, "")
 
 
 def _number(value: Any) -> Any:
@@ -188,6 +201,8 @@ def _merge(layers: list[Layer]) -> Config:
         nested: dict[str, Any] = {}
         if value is False and _is_text(key):
             value = "off"  # as YAML reads it in a preset
+        if isinstance(value, str) and _takes_words(key):
+            value = [value]
         put(nested, key, value if _is_text(key) else _number(value))
         try:
             tree = OmegaConf.merge(tree, nested)

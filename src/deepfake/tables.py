@@ -328,7 +328,7 @@ OOF = Table(
     (*FACE_KEY, "view"),
     _FACE_KEY_COLUMNS
     | {
-        "view": Column("string", "test-time view: identity, hflip"),
+        "view": Column("string", "test-time view, as in infer.tta"),
     }
     | _SEEN_COLUMNS
     | {
@@ -347,7 +347,7 @@ LOGITS = Table(
     | {
         "run": Column("string", "name of the run; 'fallback': the row of a medium that gets a stated logit instead"),
         "fold": Column("string", "fold of the run whose model spoke: 0, 1, …, full"),
-        "view": Column("string", "test-time view: identity, hflip"),
+        "view": Column("string", "test-time view, as in infer.tta"),
     }
     | _SEEN_COLUMNS
     | {

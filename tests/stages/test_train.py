@@ -15,6 +15,8 @@ import pytest
 import torch
 from pipeline import TINY, environment, locked
 
+from deepfake.config import VIEW_NAMES
+
 
 @pytest.fixture
 def people(cut_people: Path, demo_root: Path, tmp_path: Path) -> list[str]:
@@ -77,6 +79,25 @@ def test_two_processes_train_one_fold_and_leave_what_one_leaves(deepfake, people
     assert deepfake(*people, "name=together").status == 0  # alone, from the same weights
     again = pd.read_parquet(folders[1] / "oof.parquet").sort_values(key, ignore_index=True)
     np.testing.assert_allclose(again.logit, rows[1].logit, atol=1e-5)
+
+
+def test_views_that_are_asked_for_later_are_scored_without_training_again(deepfake, people, tmp_path: Path) -> None:
+    fold = tmp_path / "runs/people/fold0"
+    first = deepfake(*people, "infer.tta=identity")
+    assert first.status == 0, first.output
+    weights, plain = (fold / "best.safetensors").read_bytes(), pd.read_parquet(fold / "oof.parquet")
+    (fold / "last.pt").unlink()  # it is needed no more
+    again = deepfake(*people, "infer.tta=auto")
+    assert again.status == 0, again.output
+    assert "out-of-fold logits anew, by identity, hflip, vflip" in again.output
+    assert "infer.tta=auto keeps identity" in again.output
+    assert (fold / "best.safetensors").read_bytes() == weights
+    assert len(history(fold)) == json.loads((fold / "done.json").read_text())["epochs"] == 2
+    oof = pd.read_parquet(fold / "oof.parquet")
+    assert oof.groupby("view").size().to_dict() == dict.fromkeys(VIEW_NAMES, len(plain))
+    np.testing.assert_allclose(oof[oof.view == "identity"].logit, plain.logit, atol=1e-5)
+    for asked in ("infer.tta=auto", "infer.tta=[vflip,jpeg]"):
+        assert f"up to date: {fold.relative_to(tmp_path)}" in deepfake(*people, asked).output
 
 
 def test_a_loss_that_is_not_finite_names_step_and_media_and_keeps_the_last_good_state(

@@ -10,11 +10,7 @@ import torch
 
 from deepfake.errors import UserError
 from deepfake.learn.models import Detector
-
-VIEWS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "identity": lambda images_NCHW: images_NCHW,
-    "hflip": lambda images_NCHW: images_NCHW.flip(3),
-}
+from deepfake.learn.views import view_logits
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def predict(
         images_NCHW = precision.send(images_NCHW)
         try:
             with precision.autocast():
-                logits = torch.stack([detector(VIEWS[view](images_NCHW)) for view in views], 1)
+                logits = view_logits([detector], images_NCHW, views)[:, 0]
         except torch.OutOfMemoryError as error:
             raise UserError(f"out of GPU memory with {len(rows)} crops at once: a smaller infer.batch_size") from error
         if not torch.isfinite(logits).all():

@@ -13,8 +13,9 @@ import torch
 from deepfake.errors import UserError
 from deepfake.learn.checkpoint import load_detector
 from deepfake.learn.dataset import load_crop
-from deepfake.learn.engine import NonFiniteError, Precision, view_logits
+from deepfake.learn.engine import NonFiniteError, Precision
 from deepfake.learn.models import Detector
+from deepfake.learn.views import view_logits
 
 GPU_SHARE = 0.5  # of the free memory that weights may fill; activations need the rest
 

@@ -10,6 +10,7 @@ from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
 from deepfake.stages.common import read_run_config, say, trained_folds
+from deepfake.stages.views import kept_views
 from deepfake.tables import FOLDS, OOF, PROBLEMS, git_commit, sha256, write_json
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def run(cfg: Config) -> None:
     dataset = _common_ground(cfg)
     folds = FOLDS.read(layout.folds_table(cfg.paths.folds, dataset))
     tables = {name: _out_of_fold(cfg, name) for name in cfg.runs}
+    views = kept_views(cfg, [table.assign(run=name) for name, table in tables.items()], folds)
+    tables = {name: table[table.view.isin(views)] for name, table in tables.items()}
     evidence, faceless = gather(tables, folds)
     _check_classes(evidence)
     say(
@@ -40,6 +43,7 @@ def run(cfg: Config) -> None:
     record = {
         "metric": cfg.blend.metric,
         "dataset": dataset,
+        "views": views,
         "weights_sha256": {name: _weights(cfg, name) for name in cfg.runs},
         "git_commit": git_commit(),
         **_figures(evidence, verdict, cfg.blend.metric),

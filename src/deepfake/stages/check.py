@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from deepfake.config import Config
 from deepfake.errors import UserError
 from deepfake.stages.common import say, test_media, trained_folds
 from deepfake.stages.submit import expected_submission
-from deepfake.tables import LOGITS, OOF
+from deepfake.tables import OOF, SCORES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,19 +46,12 @@ def check(cfg: Config) -> None:
 
 def _logits_beside(path: Path, media_ids: pd.Series) -> pd.Series | None:
     """The logits by media_id that lie beside a submission, None where there are none of these media."""
-    from deepfake.score.fallback import medium_logits
-
-    submissions, name = path.resolve().parent.parent, path.resolve().parent.name
-    logits_path = layout.logits_table(submissions, name)
-    config_path = layout.submission_config(submissions, name)
-    if not (logits_path.is_file() and config_path.is_file()):
+    folder = path.resolve().parent
+    scores_path = layout.scores_table(folder.parent, folder.name)
+    if not scores_path.is_file():
         return None
-    try:
-        fallback = float(json.loads(config_path.read_text())["fallback_logit"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{config_path} is damaged ({error}): run infer again") from error
-    pooled = medium_logits(LOGITS.read(logits_path), fallback)
-    return pooled.reindex(media_ids, fill_value=fallback) if pooled.index.isin(media_ids).all() else None
+    logits = SCORES.read(scores_path).set_index("media_id").logit
+    return logits.loc[media_ids] if media_ids.isin(logits.index).all() else None
 
 
 def _out_of_fold(cfg: Config) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from deepfake.config import Config, resolved
 from deepfake.errors import UserError
 from deepfake.stages.common import listed, loader_workers, progress, say
 from deepfake.stages.setup import build_model, build_recipe, crop_data, training_batches, training_data
+from deepfake.stages.views import scored_views
 from deepfake.tables import OOF, Provenance, git_commit, replacing, write_json
 
 if TYPE_CHECKING:
@@ -64,6 +65,18 @@ def train_fold(cfg: Config, crops: pd.DataFrame, name: str, made_from: dict[str,
     if world.leads:
         write_json({"epochs": len(fold.history), "best": fold.best}, layout.fold_done(fold.folder))
     world.gather(None)  # nobody looks at what the fold leaves behind before it is there
+
+
+def score_fold(cfg: Config, crops: pd.DataFrame, name: str, made_from: dict[str, Any], world: World) -> None:
+    """Write out-of-fold logits of a fold that is trained anew, by the views that are asked for now."""
+    from deepfake.learn.engine import choose_precision, prepare_process
+
+    fold = _split(cfg, crops, name, made_from, world)
+    precision = choose_precision(cfg.train.amp, channels_last=cfg.train.channels_last, gpu=world.local_rank)
+    prepare_process()
+    say("train", f"fold {name}: trained; out-of-fold logits anew, by {', '.join(scored_views(cfg))}")
+    _write_oof(cfg, fold, precision)
+    world.gather(None)
 
 
 def score_rows(oof: pd.DataFrame) -> dict[str, float]:
@@ -305,7 +318,7 @@ def _write_oof(cfg: Config, fold: Fold, precision: Precision) -> None:
 
     fold.world.gather(None)  # nobody reads the best weights before they are written
     detector = precision.place(load_detector(layout.best_weights(fold.folder)))
-    oof = _predict(cfg, fold, detector, precision, cfg.infer.tta)
+    oof = _predict(cfg, fold, detector, precision, scored_views(cfg))
     if fold.world.leads:
         provenance = Provenance("train", fold.made_from["config"], fold.made_from["inputs"])
         OOF.write(oof, layout.oof_table(fold.folder), provenance)

@@ -92,6 +92,7 @@ def _provenance(cfg: Config, plan: Plan) -> Provenance:
     inputs = weights | {
         "media": sha256(layout.media_table(cfg.paths.data, cfg.dataset)),
         "blend": digest([blend.to_json() for blend in plan.blends]),
+        "views": ",".join(plan.views),
     }
     return Provenance("infer", shaping(cfg, "infer") | {"crops": crop_settings(cfg)}, inputs)
 
@@ -129,7 +130,7 @@ def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
     from deepfake.learn.views import passes
     from deepfake.score.clock import Clock
 
-    cfg, views = job.cfg, job.cfg.infer.tta
+    cfg, views = job.cfg, job.plan.views
     clock = Clock(60 * cfg.infer.budget_minutes, [passes(view) for view in views], len(job.plan.members))
     with feeding(cfg, job.media, lambda: clock.effort.stride) as feed:
         scoring = Scoring(
@@ -183,18 +184,12 @@ def _step(job: Job, rows: pd.DataFrame) -> None:
 
 def _draft(job: Job) -> None:
     """A submission of what is known, whole at any time: media that are still to be scored have the late ones' logit."""
-    write_draft(job.cfg, job.name, _filled(job, pd_concat(job.pooled)))
-    job.drafted_s = time.monotonic()
-
-
-def pd_concat(parts: list[pd.Series]) -> pd.Series:
     import pandas as pd
 
-    return pd.concat(parts) if parts else pd.Series(dtype=float)
-
-
-def _filled(job: Job, known: pd.Series) -> pd.Series:
-    return known.reindex(sorted(job.media.media_id), fill_value=job.plan.fallbacks["late"]["logit"])
+    known = pd.concat([pd.Series(dtype=float), *job.pooled])
+    late = job.plan.fallbacks["late"]["logit"]
+    write_draft(job.cfg, job.name, known.reindex(sorted(job.media.media_id), fill_value=late))
+    job.drafted_s = time.monotonic()
 
 
 def _fallback_rows(job: Job, rows: pd.DataFrame, unreadable: set[str]) -> pd.DataFrame:

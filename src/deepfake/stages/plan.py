@@ -10,6 +10,7 @@ from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
 from deepfake.stages.common import damaged_blend, read_blend, trained_folds
+from deepfake.stages.views import kept_views
 from deepfake.tables import OOF, sha256
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Plan:
-    """members: the strongest run's first. blends: of all runs, then of fewer and fewer. fallbacks: reason → logit, and
-    from where. cv: what the whole was measured to score out of fold, nested, in cv_metric; None = not known.
+    """members: the strongest run's first. blends: of all runs, then of fewer and fewer. views: whose logits count.
+    fallbacks: reason → logit, and from where. cv: what the whole was measured to score out of fold, nested, in
+    cv_metric; None = not known.
     """
 
     members: list[Member]
     blends: list[Blend]
+    views: list[str]
     fallbacks: dict[str, dict[str, Any]]
     dataset: str
     cv: float | None = None
@@ -52,6 +55,8 @@ def read_plan(cfg: Config) -> Plan:
 
 def _of_run(cfg: Config) -> Plan:
     """fold=all: the numbered folds, or the full model where there are none. Plain mean of logits."""
+    import pandas as pd
+
     from deepfake.learn.facts import read_facts
     from deepfake.score.blend import Blend, Recipe
     from deepfake.score.fallback import fallbacks, labels_and_faceless
@@ -63,16 +68,12 @@ def _of_run(cfg: Config) -> Plan:
     folds = {cfg.fold: there[cfg.fold]} if cfg.fold != "all" else numbered or there
     facts = [read_facts(layout.best_weights(path)) for path in folds.values()]
     prior = sum(fact["prior_logit"] for fact in facts) / len(facts)
-    _, faceless = labels_and_faceless(_out_of_fold(numbered))
+    tables = [OOF.read(layout.oof_table(path)) for path in numbered.values()]
+    _, faceless = labels_and_faceless(pd.concat(tables) if tables else OOF.empty())
     members = [Member(cfg.run, fold, layout.best_weights(path)) for fold, path in folds.items()]
-    return Plan(members, [Blend((cfg.run,), Recipe(), (1.0,))], fallbacks(prior, faceless), facts[0]["dataset"])
-
-
-def _out_of_fold(folds: dict[str, Path]) -> Any:
-    import pandas as pd
-
-    tables = [OOF.read(layout.oof_table(path)) for path in folds.values()]
-    return pd.concat(tables) if tables else OOF.empty()
+    blend = Blend((cfg.run,), Recipe(), (1.0,))
+    views = kept_views(cfg, tables, None)
+    return Plan(members, [blend], views, fallbacks(prior, faceless), facts[0]["dataset"])
 
 
 def _of_blend(cfg: Config, path: Path) -> Plan:
@@ -87,7 +88,8 @@ def _of_blend(cfg: Config, path: Path) -> Plan:
         order = list(dict.fromkeys(run for blend in reversed(blends) for run in blend.runs))  # the last to go first
         members = [member for run in order for member in _members(cfg, path, run, weights[run])]
         cv = float(nested["blend"])
-        return Plan(members, blends, record["fallbacks"], record["dataset"], cv, record["metric"])
+        views = [str(view) for view in record["views"]]
+        return Plan(members, blends, views, record["fallbacks"], record["dataset"], cv, record["metric"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise

@@ -136,7 +136,7 @@ class Scoring:
         return self.clock.crops_in(min(STEP_S, limit_s))
 
     def _receive(self, done: set[str], on_done: Callable[[int], object]) -> None:
-        """Wait until there is a step's worth of crops, all are cut, time is up, or for a tick when there is something."""
+        """Wait until a step's worth of crops has come, or all, time is up, or nothing comes and something is there."""
         wanted, began, received = self._step_crops(), time.monotonic(), 0
         while self.feed.uncut and sum(len(faces) for _, faces in self.waiting) < wanted and not self._is_late():
             name = next(self.feed.coming)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake import layout
-from deepfake.config import Config, shaping
+from deepfake.config import AUTO_VIEWS, Config, shaping
 from deepfake.errors import UserError
 from deepfake.stages.common import (
     alone,
@@ -20,8 +20,9 @@ from deepfake.stages.common import (
     say,
     trained_folds,
 )
-from deepfake.stages.fit import score_rows, train_fold
+from deepfake.stages.fit import score_fold, score_rows, train_fold
 from deepfake.stages.setup import build_model, build_recipe, check_window
+from deepfake.stages.views import kept_views, scored_views
 from deepfake.tables import FACES, FOLDS, MEDIA, OOF, differences, rows_digest, sha256
 
 if TYPE_CHECKING:
@@ -43,18 +44,26 @@ def check(cfg: Config) -> None:
 
 
 def run(cfg: Config) -> None:
-    """Train cfg.fold (a number, all, or full) of the run; what is finished is left alone, what was cut off goes on."""
+    """Train cfg.fold (a number, all, or full) of the run; what is finished is left alone, what was cut off goes on.
+
+    A finished fold whose out-of-fold logits lack a view of infer.tta is scored again, not trained.
+    """
     check(cfg)
     todo = []
     for fold in _chosen_folds(cfg):
         folder = layout.fold_folder(cfg.paths.runs, cfg.run, fold)
-        if is_finished(folder):
+        if is_finished(folder) and _has_views(folder, scored_views(cfg)):
             say("train", f"up to date: {folder}")
         else:
             todo.append(fold)
     if todo:
         _train_folds(cfg, todo)
     _report_run(cfg)
+
+
+def _has_views(folder: Path, views: list[str]) -> bool:
+    """Whether a finished fold has out-of-fold logits of the views; fold=full never has any, and wants none."""
+    return folder.name == "full" or set(views) <= set(OOF.read(layout.oof_table(folder)).view)
 
 
 def _train_folds(cfg: Config, names: list[str]) -> None:
@@ -67,7 +76,8 @@ def _train_folds(cfg: Config, names: list[str]) -> None:
             folder = layout.fold_folder(cfg.paths.runs, cfg.run, name)
             lock = layout.fold_lock(folder) if world.leads else None
             with alone(lock, f"another process is training {folder}: wait for it, or stop it"):
-                train_fold(cfg, crops, name, made_from, world)
+                work = score_fold if is_finished(folder) else train_fold
+                work(cfg, crops, name, made_from, world)
 
 
 def _check_model(cfg: Config) -> None:
@@ -143,6 +153,9 @@ def _report_run(cfg: Config) -> None:
     tables = [OOF.read(layout.oof_table(path)) for name, path in folds.items() if name != "full"]
     if tables:
         oof = pd.concat(tables)
+        if cfg.infer.tta == AUTO_VIEWS:
+            kept = kept_views(cfg, tables, FOLDS.read(layout.folds_table(cfg.paths.folds, cfg.dataset)))
+            oof = oof[oof.view.isin(kept)]
         scores = score_rows(oof)
         say(
             "train",
