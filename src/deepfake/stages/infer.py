@@ -137,7 +137,7 @@ def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
             cfg,
             job.plan,
             feed,
-            _panel(cfg, job.plan),
+            lambda: _panel(cfg, job.plan),
             clock,
             views,
             parts,

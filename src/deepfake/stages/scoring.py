@@ -60,7 +60,8 @@ class Parts:
 
 @dataclass
 class Scoring:
-    """An inference under way. on_step: called after each step with the rows that it gave.
+    """An inference under way. load: gives the models, asked when there is something to score: the first media are cut
+    while they are loaded. on_step: called after each step with the rows that it gave.
 
     waiting: media with crops that are not scored yet, (media_id, rows of the faces table).
     """
@@ -68,7 +69,7 @@ class Scoring:
     cfg: Config
     plan: Plan
     feed: Feed
-    panel: Panel
+    load: Callable[[], Panel]
     clock: Clock
     views: list[str]
     parts: Parts
@@ -77,6 +78,7 @@ class Scoring:
     waiting: deque[tuple[str, pd.DataFrame]] = field(default_factory=deque)
     num_crops: int = 0  # of all media that are cut
     num_cut: int = 0
+    panel: Panel | None = None
 
     def run(self) -> int:
         """Score all, or until time is up; how many media were left."""
@@ -88,7 +90,6 @@ class Scoring:
         if done:
             say("infer", f"going on: {len(done)} media are scored")
         with progress(total, "infer", "media", done=total - len(self.waiting) - self.feed.uncut) as bar:
-            self._warm_up()
             while (self.waiting or self.feed.uncut) and not self._is_late():
                 self._receive(done, bar.update)
                 if self.waiting and not self._is_late():
@@ -116,11 +117,11 @@ class Scoring:
             self.waiting.append((media_id, faces))
         return media_id not in done
 
-    def _warm_up(self) -> None:
-        """A step that nobody times: memory is taken, kernels are chosen, graphs are compiled."""
-        if self.waiting:
-            _, faces = self.waiting[0]
-            self.panel.score(self._paths(faces[:1]), views=self.views, members=self.clock.full.members)
+    def _loaded(self) -> Panel:
+        """The models, after a first step that nobody times: memory is taken, kernels are chosen, graphs compiled."""
+        panel, (_, faces) = self.load(), self.waiting[0]
+        panel.score(self._paths(faces[:1]), views=self.views[:1], members=self.clock.effort.members)
+        return panel
 
     def _now_s(self) -> float:
         return time.monotonic() - self.started_s
@@ -147,11 +148,12 @@ class Scoring:
             received += 1
             if name in self.feed.problems or not self._arrive(name, self.feed.ready[name], done):
                 on_done(1)
-        if received:
+        if received and self.panel:  # before, the processes were starting
             self.clock.waited(received, time.monotonic() - began)
 
     def _step(self) -> int:
         """Score some media, keep what came of it, and look at the clock; how many they were."""
+        self.panel = self.panel or self._loaded()
         wanted, taken, crops = self._step_crops(), [], 0
         while self.waiting and crops < wanted:
             taken.append(self._thinned(self.waiting.popleft()[1]))
