@@ -27,7 +27,7 @@ STAGES = {
     ),
     "blend": (
         "out-of-fold logits of trained runs → how they become one logit a medium",
-        ("paths", "blend", "infer.tta", "runs", "name"),
+        ("paths", "blend", "runs", "name"),
     ),
     "infer": (
         "trained folds and test crops → what is handed in, checked",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake import layout
-from deepfake.config import Config
+from deepfake.config import AUTO_VIEWS, VIEW_NAMES, Config
 from deepfake.errors import UserError
 from deepfake.stages.common import read_run_config, say, trained_folds
 from deepfake.stages.views import kept_views
@@ -30,7 +30,7 @@ def run(cfg: Config) -> None:
     dataset = _common_ground(cfg)
     folds = FOLDS.read(layout.folds_table(cfg.paths.folds, dataset))
     tables = {name: _out_of_fold(cfg, name) for name in cfg.runs}
-    views = kept_views(cfg, [table.assign(run=name) for name, table in tables.items()], folds)
+    views = _views(cfg, tables, folds)
     tables = {name: table[table.view.isin(views)] for name, table in tables.items()}
     evidence, faceless = gather(tables, folds)
     _check_classes(evidence)
@@ -97,6 +97,15 @@ def _out_of_fold(cfg: Config, run: str) -> pd.DataFrame:
     import pandas as pd
 
     return pd.concat([OOF.read(layout.oof_table(path)) for path in _scored_folds(cfg, run).values()])
+
+
+def _views(cfg: Config, tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> list[str]:
+    """The views that all runs have been scored by; of those, where there are more than two, the ones that pay."""
+    there = [view for view in VIEW_NAMES if all((table.view == view).any() for table in tables.values())]
+    if len(there) <= 2:
+        return there
+    named = [table.assign(run=name) for name, table in tables.items()]
+    return kept_views(replace(cfg, infer=replace(cfg.infer, tta=AUTO_VIEWS)), named, folds)
 
 
 def _weights(cfg: Config, run: str) -> dict[str, str]:

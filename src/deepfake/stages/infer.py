@@ -225,7 +225,15 @@ def _submit(job: Job, logits: pd.DataFrame, feed: Feed | None) -> None:
         write_json(record, layout.submission_config(cfg.paths.submissions, job.name))
     _tell_fallbacks(job, scores)
     _print_test_score(job, pooled)
-    write_submission(cfg, job.name, pooled, runs=job.plan.runs, cv=job.plan.cv, cv_metric=job.plan.cv_metric)
+    write_submission(
+        cfg,
+        job.name,
+        pooled,
+        runs=job.plan.runs,
+        threshold=job.plan.threshold,
+        cv=job.plan.cv,
+        cv_metric=job.plan.cv_metric,
+    )
 
 
 def _scores(job: Job, logits: pd.DataFrame) -> pd.DataFrame:

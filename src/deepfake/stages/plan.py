@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake import layout
-from deepfake.config import Config
+from deepfake.config import AUTO_VIEWS, Config
 from deepfake.errors import UserError
 from deepfake.stages.common import damaged_blend, read_blend, trained_folds
 from deepfake.stages.views import kept_views
@@ -40,6 +41,12 @@ class Plan:
     dataset: str
     cv: float | None = None
     cv_metric: str | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """The tuned P(fake) from which a medium is called fake; None where none was tuned."""
+        tuned = self.blends[0].threshold
+        return 1 / (1 + math.exp(-tuned)) if tuned else None
 
     @property
     def runs(self) -> list[str]:
@@ -88,7 +95,7 @@ def _of_blend(cfg: Config, path: Path) -> Plan:
         order = list(dict.fromkeys(run for blend in reversed(blends) for run in blend.runs))  # the last to go first
         members = [member for run in order for member in _members(cfg, path, run, weights[run])]
         cv = float(nested["blend"])
-        views = [str(view) for view in record["views"]]
+        views = list(record["views"]) if cfg.infer.tta == AUTO_VIEWS else cfg.infer.tta
         return Plan(members, blends, views, record["fallbacks"], record["dataset"], cv, record["metric"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):

@@ -61,12 +61,14 @@ def write_submission(
     logits: pd.Series,
     *,
     runs: list[str],
+    threshold: float | None = None,
     cv: float | None = None,
     cv_metric: str | None = None,
 ) -> Path:
     """Write what is handed in, check it, enter it into the ledger and, where asked for, hand it to Kaggle.
 
-    logits: by media_id, finite, for every test medium. runs: whose models speak. cv: what nested cross-validation gave
+    logits: by media_id, finite, for every test medium. runs: whose models speak. threshold: the P(fake) from which a
+    medium is called fake, where that was tuned; None = submit.threshold. cv: what nested cross-validation gave
     for the whole chain, in cv_metric, where that is known.
     """
     from deepfake.score.validate import constant_faults, faults
@@ -74,7 +76,7 @@ def write_submission(
     form, rows, ordered = expected_submission(cfg, logits.index.to_series())
     path = layout.submission_file(cfg.paths.submissions, name, form.file)
     scores = rows.assign(logit=logits.loc[rows.media_id].to_numpy())
-    form.write(scores, path, threshold=cfg.submit.threshold)
+    form.write(scores, path, threshold=cfg.submit.threshold if threshold is None else threshold)
     flat = constant_faults(form.read(path).score)
     wrong = [fault for fault in faults(path, form, rows, ordered=ordered, logits=logits) if fault not in flat]
     assert not wrong, f"{path} was written wrong: {wrong}"
