@@ -2,4 +2,4 @@
 # Score the test split with every trained fold of a run: ./run_infer.sh [name=RUN] [data.root=FOLDER] [key=value …]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/run_env.sh"
-exec "$python" -m deepfake index extract infer "$@"
+exec "$python" -m deepfake index infer "$@"

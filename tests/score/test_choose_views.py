@@ -74,7 +74,7 @@ def test_the_more_candidates_the_surer_a_gain_has_to_be(count, z):
     views = {view: plain + rng.normal(size=len(plain)) for view in list(COSTS)[-count:]}
     _, (step,) = choose_views(rows_of(labels, identity=plain, **views), ALONE, COSTS)
     assert not step.taken
-    assert step.needed / step.error == pytest.approx(z, abs=1e-3)
+    assert step.needed / step.error == pytest.approx(z, abs=0.01)  # Student's, of many groups
 
 
 def test_the_order_of_rows_does_not_matter():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, roc_auc_score
 
-from deepfake.score.gain import METRICS, direction, error_of, gain_and_error, metric_of
+from deepfake.score.gain import METRICS, direction, error_of, errors_needed, gain_and_error, metric_of
 from deepfake.score.metrics import HIGHER_IS_BETTER
 
 BY_SKLEARN = {
@@ -78,3 +78,11 @@ def test_without_one_of_the_classes_there_is_no_order_and_no_certainty(metric):
 
 def test_one_group_says_nothing_of_others():
     assert error_of("accuracy", np.array([0, 1]), np.array([7, 7]), np.array([-1.0, 1.0])) == math.inf
+
+
+def test_more_tries_and_fewer_groups_ask_for_more_errors():
+    many = np.arange(10_000)
+    assert errors_needed(0.05, 1, many) == pytest.approx(1.645, abs=0.002)  # the normal distribution's
+    assert errors_needed(0.05, 10, many) == pytest.approx(2.576, abs=0.002)
+    assert errors_needed(0.05, 1, np.array([1, 1, 2, 3, 3])) == pytest.approx(2.920, abs=0.001)  # t of 2 degrees
+    assert errors_needed(0.05, 1, np.zeros(9)) == math.inf

@@ -17,7 +17,7 @@ from deepfake.config import Config, SubmitConfig
 from deepfake.errors import UserError
 from deepfake.score.formats import FORMATS
 from deepfake.stages.submit import write_submission
-from deepfake.tables import LEDGER, LOGITS, MEDIA
+from deepfake.tables import LEDGER, MEDIA, SCORES
 
 Command = Callable[..., Done]
 NAMES = ["a.mp4", "b.mp4", "c.mp4", "d.png"]
@@ -108,22 +108,21 @@ def test_what_is_typed_wrong_is_answered(
     refused(deepfake(*arguments), *words)
 
 
-def plant_logits(folder: Path, logits: list[float], name: str = "x") -> None:
-    """logits.parquet and config.json as infer leaves them; the last medium has no face, and gets a fallback of 2."""
+def plant_scores(folder: Path, logits: list[float], name: str = "x") -> None:
+    """scores.csv and config.json as infer leaves them."""
     rows = pd.DataFrame({"media_id": [f"test/{name}" for name in NAMES], "logit": logits})
-    rows = rows.assign(frame_idx=0, face_idx=0, run="x", fold="0", view="identity", found=[True] * 3 + [False])
-    LOGITS.write(rows[list(LOGITS.columns)], folder / "submissions" / name / "logits.parquet")
-    config = {"data": {"root": "clips"}, "submit": {"format": "spcup"}, "folds": ["0"], "fallback_logit": 2.0}
+    SCORES.write(rows.assign(fallback=None, crops=1, frames=1), folder / "submissions" / name / "scores.csv")
+    config = {"data": {"root": "clips"}, "submit": {"format": "spcup"}}
     (folder / "submissions" / name / "config.json").write_text(json.dumps(config))
 
 
 def test_what_lies_beside_a_file_says_how_to_check_it(deepfake: Command, clips: Path, tmp_path: Path) -> None:
     plant(tmp_path, RIGHT.replace("label", "score"))
-    plant_logits(tmp_path, [-1, -2, -3, -9])
+    plant_scores(tmp_path, [-1, -2, -3, 2])
     assert "submit.format=spcup" in deepfake("check", "submissions/x/submission.csv").output
-    plant_logits(tmp_path, [3, 2, 1, -9])
+    plant_scores(tmp_path, [3, 2, 1, 2])
     assert deepfake("check", "submissions/x/submission.csv", "data.root=clips").status == 0
-    plant_logits(tmp_path, [-3, -2, 1, -9])
+    plant_scores(tmp_path, [-3, -2, 1, 2])
     refused(deepfake("check", "submissions/x/submission.csv"), "inverted: rank correlation -1.000")
     (tmp_path / "submissions/x/config.json").write_text("{")
     refused(deepfake("check", "submissions/x/submission.csv"), "config.json is damaged")

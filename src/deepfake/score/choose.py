@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 
 from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Recipe, fit
 from deepfake.score.evidence import Evidence
-from deepfake.score.gain import direction, error_of, gain_and_error, metric_of
+from deepfake.score.gain import direction, error_of, errors_needed, gain_and_error, metric_of
 
 LEVEL = 0.05  # probability that a step of no worth is taken, over all its candidates
 NOISE_LEVEL = 0.01  # probability that runs which tell nothing are taken to tell something
@@ -49,8 +48,8 @@ def crossfit(recipe: Recipe, evidence: Evidence, metric: str) -> np.ndarray:
 def choose(evidence: Evidence, metric: str) -> tuple[Recipe, list[Step]]:
     """The recipe for a metric, and how it came about: one question after another, from the plain mean.
 
-    A step is taken when its cross-fitted gain exceeds its standard error z times; z grows with the number of
-    candidates (Bonferroni). Where no run tells fakes from reals, nothing is asked: what would be fitted is noise.
+    A step is taken when its cross-fitted gain exceeds its standard error so many times as errors_needed says, the more
+    the more candidates there are. Where no run tells fakes from reals, nothing is asked: what would be fitted is noise.
     """
     inverted, steps = _find_inverted(evidence)
     recipe = Recipe(inverted=inverted)
@@ -140,11 +139,11 @@ def _without(evidence: Evidence, run: str) -> Evidence:
 def _find_inverted(evidence: Evidence) -> tuple[tuple[str, ...], list[Step]]:
     """Runs whose AUC lies below 1/2 by more than noise, and whether any run lies beside 1/2 at all."""
     labels, groups = evidence.labels, evidence.groups
-    z = NormalDist().inv_cdf(1 - NOISE_LEVEL / 2 / len(evidence.runs))
+    needed = errors_needed(NOISE_LEVEL / 2, len(evidence.runs), groups)
     inverted, steps = [], []
     for run, logits in zip(evidence.runs, evidence.pooled["mean"].T, strict=True):
         away, error = metric_of("auc", labels, logits) - 0.5, error_of("auc", labels, groups, logits)
-        steps.append(Step("signal", "inverted" if away < 0 else "yes", abs(away), error, z * error))
+        steps.append(Step("signal", "inverted" if away < 0 else "yes", abs(away), error, needed * error))
         if away < 0 and steps[-1].taken:
             inverted.append(run)
     best = max(steps, key=lambda step: step.gain - step.needed)
@@ -173,13 +172,13 @@ def _questions(
 
 def _ask(question: str, recipe: Recipe, others: list[Recipe], evidence: Evidence, metric: str) -> tuple[Recipe, Step]:
     """The candidate with the largest gain less what was needed of it."""
-    z = NormalDist().inv_cdf(1 - LEVEL / len(others))
+    needed = errors_needed(LEVEL, len(others), evidence.groups)
     before = crossfit(recipe, evidence, metric)
     best: tuple[Recipe, Step] | None = None
     for other in others:
         after = crossfit(other, evidence, metric)
         gain, error = gain_and_error(metric, evidence.labels, evidence.groups, before, after)
-        step = Step(question, _changes(recipe, other), gain, error, z * error)
+        step = Step(question, _changes(recipe, other), gain, error, needed * error)
         if best is None or step.gain - step.needed > best[1].gain - best[1].needed:
             best = other, step
     assert best is not None

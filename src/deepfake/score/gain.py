@@ -38,6 +38,18 @@ def gain_and_error(
     return direction(metric) * (new - old), _error(new_influences - old_influences, groups)
 
 
+def errors_needed(level: float, tries: int, groups: np.ndarray) -> float:
+    """How many standard errors a gain must exceed, so that the best of `tries` worthless ones does so with probability
+    `level` at most (Bonferroni).
+
+    Student's t: of few groups (N,), the error itself is hardly known. inf for one group.
+    """
+    from scipy.stats import t
+
+    count = len(np.unique(groups))
+    return float(t.ppf(1 - level / tries, count - 1)) if count > 1 else float("inf")
+
+
 def _error(influences: np.ndarray, groups: np.ndarray) -> float:
     members = np.unique(groups, return_inverse=True)[1]
     sums = np.bincount(members, influences)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
 import pandas as pd
 
 from deepfake.score.choose import LEVEL, Step
-from deepfake.score.gain import gain_and_error
+from deepfake.score.gain import errors_needed, gain_and_error
 
 
 def choose_views(rows: pd.DataFrame, groups: pd.Series, costs: dict[str, int]) -> tuple[list[str], list[Step]]:
@@ -16,8 +14,8 @@ def choose_views(rows: pd.DataFrame, groups: pd.Series, costs: dict[str, int]) -
 
     rows: media_id, found, view, label, logit, and run where there are several, whose mean counts. groups: by media_id;
     media that hang together share one. costs: view → passes. It begins with identity, or the first view of `costs` that
-    is there, and goes on as long as another lowers the log loss of media with a face by more than its standard error z
-    times; z grows with the number of candidates (Bonferroni). Of several that do, the one that gains most for a pass.
+    is there, and goes on as long as another lowers the log loss of media with a face by more than its standard error,
+    as many times as errors_needed says. Of several that do, the one that gains most for a pass.
     """
     order = sorted(costs, key=lambda view: view != "identity")
     logits = _medium_logits(rows, order)
@@ -37,12 +35,12 @@ def choose_views(rows: pd.DataFrame, groups: pd.Series, costs: dict[str, int]) -
 def _ask(logits: pd.DataFrame, kept: list[str], labels: np.ndarray, groups: np.ndarray, costs: dict[str, int]) -> Step:
     """The candidate that gains most for a pass, of those that gain more than they need where there are such."""
     candidates = [view for view in logits.columns if view not in kept]
-    z = NormalDist().inv_cdf(1 - LEVEL / len(candidates))
+    needed = errors_needed(LEVEL, len(candidates), groups)
     before, steps = logits[kept].mean(axis=1).to_numpy(), []
     for view in candidates:
         after = logits[[*kept, view]].mean(axis=1).to_numpy()
         gain, error = gain_and_error("log_loss", labels, groups, before, after)
-        steps.append(Step("view", view, gain, error, z * error))
+        steps.append(Step("view", view, gain, error, needed * error))
     return max(steps, key=lambda step: (step.taken, step.gain / costs[step.answer]))
 
 

@@ -20,6 +20,7 @@ from deepfake.stages.common import (
     test_media,
     worker_count,
 )
+from deepfake.stages.cutting import is_cut
 from deepfake.stages.feed import Feed, feeding
 from deepfake.stages.plan import Plan, read_plan
 from deepfake.stages.scoring import Parts, Scoring
@@ -73,7 +74,7 @@ def run(cfg: Config) -> None:
     lock = layout.infer_lock(cfg.paths.submissions, name)
     with alone(lock, f"another process infers into {lock.parent}: wait for it, or stop it"):
         logits_path, provenance = layout.logits_table(cfg.paths.submissions, name), _provenance(cfg, plan)
-        if any(is_current(logits_path, each) for each in (provenance, _in_budget(cfg, provenance))):
+        if is_cut(cfg, job.media, "test") and is_current(logits_path, provenance):
             say("infer", f"up to date: {logits_path}")
             _submit(job, LOGITS.read(logits_path), None)
         else:
@@ -97,11 +98,6 @@ def _provenance(cfg: Config, plan: Plan) -> Provenance:
     return Provenance("infer", shaping(cfg, "infer") | {"crops": crop_settings(cfg)}, inputs)
 
 
-def _in_budget(cfg: Config, provenance: Provenance) -> Provenance:
-    """Of logits that a budget has kept from being complete."""
-    return replace(provenance, inputs=provenance.inputs | {"budget_minutes": cfg.infer.budget_minutes})
-
-
 def _infer(job: Job, provenance: Provenance) -> None:
     import pandas as pd
 
@@ -109,21 +105,17 @@ def _infer(job: Job, provenance: Provenance) -> None:
     parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(provenance)))
     _draft(job)
     scoring, feed = _score(job, parts)
-    if scoring.clock.level or feed.uncut or scoring.waiting:
-        provenance = _in_budget(cfg, provenance)
-        late = len(scoring.waiting) + feed.uncut
-        job.degraded = f"{scoring.clock.effort.says(scoring.clock.full)} at the end, {late} media not scored in time"
-        say("infer", f"infer.budget_minutes={cfg.infer.budget_minutes:g}: {job.degraded}")
-    rows = pd.concat(parts.rows) if parts.rows else LOGITS.empty()
-    rows = rows[rows.media_id.isin(job.media.media_id)]
-    logits = (
-        pd.concat([rows, _fallback_rows(job, rows, set(feed.problems))])
-        if len(rows)
-        else _fallback_rows(job, rows, set(feed.problems))
-    )
-    logits = LOGITS.write(logits, layout.logits_table(submissions, job.name), provenance)
+    late = len(scoring.waiting) + feed.uncut
+    if scoring.clock.level or late:
+        effort = scoring.clock.effort.says(scoring.clock.full)
+        job.degraded = f"{effort} at the end, {late} media not scored in time"
+        say("infer", f"infer.budget_minutes={cfg.infer.budget_minutes:g}: {job.degraded}; the same command goes on")
+        provenance = replace(provenance, inputs=provenance.inputs | {"incomplete": job.degraded})
+    rows = pd.concat([*parts.rows, _fallback_rows(job, parts.rows, set(feed.problems))])
+    logits = LOGITS.write(rows, layout.logits_table(submissions, job.name), provenance)
     _submit(job, logits, feed)
-    shutil.rmtree(layout.parts_folder(submissions, job.name), ignore_errors=True)
+    if not job.degraded:
+        shutil.rmtree(layout.parts_folder(submissions, job.name), ignore_errors=True)
 
 
 def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
@@ -192,12 +184,12 @@ def _draft(job: Job) -> None:
     job.drafted_s = time.monotonic()
 
 
-def _fallback_rows(job: Job, rows: pd.DataFrame, unreadable: set[str]) -> pd.DataFrame:
+def _fallback_rows(job: Job, parts: list[pd.DataFrame], unreadable: set[str]) -> pd.DataFrame:
     """A row with its stated logit for each medium that no model speaks for."""
     import pandas as pd
 
-    faceless = set(rows[rows.fallback.notna()].media_id)
-    scored = set(rows.media_id)
+    faceless = set().union(*(rows[rows.fallback.notna()].media_id for rows in parts))
+    scored = set().union(*(rows.media_id for rows in parts))
     reasons = {
         media_id: "no_face" if media_id in faceless else "unreadable" if media_id in unreadable else "late"
         for media_id in sorted(job.media.media_id)

@@ -1,0 +1,177 @@
+"""Inference on folders as they come, killed, resumed, and short of time; through `python -m deepfake`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pipeline import TINY, Done, environment
+
+Command = Callable[..., Done]
+CLIPS, BROKEN, FACELESS = 24, 3, 3  # of which a tenth each
+
+
+@pytest.fixture(scope="module")
+def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained run of two folds, and a folder of media: a tenth broken, a tenth without a face."""
+    from PIL import Image
+
+    from deepfake.__main__ import main
+
+    folder, before = tmp_path_factory.mktemp("infer") / "here", Path.cwd()
+    shutil.copytree(cut_people, folder)
+    os.chdir(folder)
+    try:
+        assert main(["train", f"data.root={demo_root}", *TINY, "train.epochs=1", "num_workers=0"]) == 0
+    finally:
+        os.chdir(before)
+    odd = folder / "odd"
+    odd.mkdir()
+    clips = sorted((demo_root / "media/test").glob("*.mp4")) + sorted((demo_root / "media/train").glob("*.mp4"))
+    for number, clip in enumerate(clips[:CLIPS]):
+        shutil.copy(clip, odd / f"clip{number:02d}.mp4")
+    for number in range(BROKEN):
+        (odd / f"broken{number}.mp4").write_bytes(clips[0].read_bytes()[: 40 * number])
+    for number in range(FACELESS):
+        Image.fromarray(np.full((120, 160, 3), 40 * number, np.uint8)).save(odd / f"faceless{number}.png")
+    assert len(list(odd.iterdir())) == CLIPS + BROKEN + FACELESS
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, to spoil; it is where the `deepfake` fixture runs."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+INFER = ("index", "infer", "name=people", "data.root=odd", "data.layout=unlabelled", "num_workers=2")
+
+
+def submission(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "submissions/people_odd/submission.csv")
+
+
+def whole(table: pd.DataFrame) -> bool:
+    return len(table) == CLIPS + BROKEN + FACELESS and bool(table.label.between(0, 1).all())
+
+
+def test_broken_and_faceless_media_are_counted_and_get_what_is_stated(deepfake: Command, here: Path) -> None:
+    done = deepfake(*INFER)
+    assert done.status == 0, done.output
+    assert whole(submission(here))
+    for reason, count in (("no_face", FACELESS), ("unreadable", BROKEN)):
+        assert f"{count} of 30 (10.0 %) test media got the stated logit" in done.output
+        assert f"{reason}: " in done.output
+    scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
+    assert scores.fallback.value_counts().to_dict() == {"no_face": FACELESS, "unreadable": BROKEN}
+    assert (scores.crops[scores.fallback.isna()] > 0).all() and (scores.crops[scores.fallback.notna()] == 0).all()
+    logits = pd.read_parquet(here / "submissions/people_odd/logits.parquet")
+    assert set(logits.media_id) == set(scores.media_id)
+    assert (logits.run == "fallback").sum() == FACELESS + BROKEN
+    problems = pd.read_csv(here / "submissions/people_odd/infer_problems.csv")
+    assert set(problems.media_id) == set(scores.media_id[scores.fallback.notna()])
+    faces = pd.read_parquet(here / "data/odd/faces.parquet")  # what was cut on the way is kept
+    assert faces.media_id.nunique() == CLIPS + FACELESS
+    again = deepfake(*INFER)
+    assert "infer    up to date" in again.output
+
+
+def test_media_are_scored_alike_whether_cut_before_or_on_the_way(deepfake: Command, here: Path) -> None:
+    assert deepfake(*INFER).status == 0
+    on_the_way = submission(here)
+    shutil.rmtree(here / "data/odd")
+    shutil.rmtree(here / "submissions/people_odd")
+    assert deepfake("index", "extract", *INFER[1:]).status == 0
+    pd.testing.assert_frame_equal(submission(here), on_the_way, check_exact=False, atol=1e-6)
+
+
+def test_whenever_it_is_killed_a_valid_submission_lies_there_and_nothing_is_done_twice(here: Path) -> None:
+    command = [sys.executable, "-m", "deepfake", *INFER]
+    path, parts = here / "submissions/people_odd/submission.csv", here / "submissions/people_odd/parts"
+    seen = 0
+    for _ in range(4):
+        process = subprocess.Popen(
+            command, cwd=here, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while process.poll() is None and len(list(parts.glob("*/*.parquet"))) <= seen:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+            if path.is_file():
+                assert whole(submission(here))
+        if process.poll() is not None:
+            break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert whole(submission(here))
+        seen = len(list(parts.glob("*/*.parquet")))
+    assert seen > 0, "it was never killed with something done"
+    done = subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "going on: " in done.stderr or "up to date" in done.stderr
+    killed = submission(here)
+    shutil.rmtree(here / "submissions/people_odd")
+    subprocess.run(command, cwd=here, env=environment(), capture_output=True, check=True)
+    pd.testing.assert_frame_equal(submission(here), killed, check_exact=False, atol=1e-6)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """A pass of a crop through a model takes 20 ms; how many there were."""
+    from deepfake.learn.panel import Panel
+    from deepfake.score import clock
+
+    counted, score = {"passes": 0}, Panel.score
+
+    def slowly(self: Panel, crops: list[Path], *, views: list[str], members: int) -> np.ndarray:
+        passes = len(crops) * len(views) * members
+        counted["passes"] += passes
+        time.sleep(0.02 * passes)
+        return score(self, crops, views=views, members=members)
+
+    monkeypatch.setattr(Panel, "score", slowly)
+    monkeypatch.setattr(clock, "RESERVE_S", 0.5)
+    return counted
+
+
+def test_a_third_of_the_time_is_kept_to_by_doing_less_for_every_medium(
+    deepfake: Command, here: Path, slow: dict[str, int]
+) -> None:
+    views = "infer.tta=[identity,hflip,vflip]"
+    assert deepfake("index", "extract", *INFER[2:]).status == 0  # so that all that takes time is what is slowed
+    began = time.monotonic()
+    assert deepfake(*INFER, views).status == 0
+    needed_s, full = time.monotonic() - began, slow["passes"]
+    shutil.rmtree(here / "submissions/people_odd")
+    began, slow["passes"] = time.monotonic(), 0
+    done = deepfake(*INFER, views, f"infer.budget_minutes={needed_s / 3 / 60}")
+    took_s = time.monotonic() - began
+    assert done.status == 0, done.output
+    assert took_s < needed_s / 3, done.output
+    assert whole(submission(here))
+    assert "forecast: " in done.output and "from here on 1 of 3 views" in done.output
+    assert "media not scored in time" in done.output
+    assert slow["passes"] < full / 2
+    scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
+    assert (scores.fallback == "late").sum() <= 3  # less for each, and not nothing for the last ones
+    more = deepfake(*INFER, views)  # with all the time there is, the rest is done, and what was thin is done again
+    assert more.status == 0, more.output
+    assert pd.read_csv(here / "submissions/people_odd/scores.csv").fallback.isin(["late"]).sum() == 0
+
+
+def test_a_deadline_before_the_first_medium_still_leaves_every_row(deepfake: Command, here: Path) -> None:
+    done = deepfake(*INFER, "infer.budget_minutes=0.001")
+    assert done.status == 0, done.output
+    table = submission(here)
+    assert whole(table) and table.label.nunique() == 1
+    assert "30 of 30 (100.0 %) test media got the stated logit" in done.output and "late: " in done.output
