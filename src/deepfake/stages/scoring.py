@@ -43,7 +43,7 @@ class Parts:
         for other in folder.iterdir() if folder.is_dir() else ():
             if other != ours:
                 shutil.rmtree(other)
-        return cls(ours, [LOGITS.read(path) for path in sorted(ours.glob("*.parquet"))])
+        return cls(ours, [LOGITS.read(path) for path in sorted(ours.glob("[0-9]*.parquet"))])
 
     def add(self, rows: pd.DataFrame) -> None:
         self.rows.append(LOGITS.write(rows, self.folder / f"{len(self.rows):06d}.parquet"))
