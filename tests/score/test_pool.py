@@ -60,7 +60,7 @@ def many():
                 seen |= {"sharpness": 1.0 + frames % 5, "view": view, "fold": fold}
                 own = {"frame_idx": frames, "face_idx": faces, "track_id": faces}
                 parts.append(crops(values, f"{number:02d}.mp4", **own, **seen))
-    return LOGITS.check(pd.concat(parts, ignore_index=True).assign(run="people", found=True))
+    return LOGITS.check(pd.concat(parts, ignore_index=True).assign(run="people", found=True, fallback=None))
 
 
 # --- what all poolings have in common

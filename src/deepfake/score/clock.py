@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 STRIDES = (1, 2, 4, 8)  # every so many-th frame is used
@@ -79,13 +79,14 @@ class Clock:
         self._cut += media * _cut_share(self.effort)
         self._cut_s += seconds
 
-    def forecast_s(self, crops_left: float, uncut_media: int, effort: Effort) -> float:
-        """Seconds that the rest would take: crops_left at stride 1, of which those of uncut_media are yet to be cut."""
-        scoring = self._rate() * self._passes_of(effort) * crops_left / effort.stride
+    def forecast_s(self, crops_left: Mapping[int, float], uncut_media: int, effort: Effort) -> float:
+        """Seconds that the rest would take. crops_left: at each of STRIDES, with those of uncut_media, yet to be cut;
+        not always half as many at twice the stride: a picture has one frame, and of some media few were cut."""
+        scoring = self._rate() * self._passes_of(effort) * crops_left[effort.stride]
         cutting = self._cut_s / self._cut * _cut_share(effort) * uncut_media if self._cut else 0.0
         return scoring + cutting
 
-    def decide(self, now_s: float, crops_left: float, uncut_media: int) -> bool:
+    def decide(self, now_s: float, crops_left: Mapping[int, float], uncut_media: int) -> bool:
         """Give up as much as the time left asks for, never taking anything back; whether that has changed anything."""
         before, left = self.level, self.deadline_s() - now_s
         while self.level < len(self.levels) - 1 and (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from deepfake.stages.plan import Plan
 from deepfake.tables import LOGITS
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from deepfake.learn.panel import Panel
@@ -63,7 +64,8 @@ class Scoring:
     """An inference under way. load: gives the models, asked when there is something to score: the first media are cut
     while they are loaded. on_step: called after each step with the rows that it gave.
 
-    waiting: media with crops that are not scored yet, (media_id, rows of the faces table).
+    waiting: media with crops that are not scored yet, (media_id, rows of the faces table). cut_crops, waiting_crops:
+    of all media that are cut, and of waiting ones, at each stride of the clock.
     """
 
     cfg: Config
@@ -76,7 +78,8 @@ class Scoring:
     started_s: float
     on_step: Callable[[pd.DataFrame], None]
     waiting: deque[tuple[str, pd.DataFrame]] = field(default_factory=deque)
-    num_crops: int = 0  # of all media that are cut
+    cut_crops: Counter[int] = field(default_factory=Counter)
+    waiting_crops: Counter[int] = field(default_factory=Counter)
     num_cut: int = 0
     panel: Panel | None = None
 
@@ -111,10 +114,12 @@ class Scoring:
 
     def _arrive(self, media_id: str, faces: pd.DataFrame, done: set[str]) -> bool:
         """A medium is cut; whether it has to be scored."""
-        self.num_crops += len(faces)
+        crops = self._crops_of(faces)
+        self.cut_crops.update(crops)
         self.num_cut += 1
         if media_id not in done:
             self.waiting.append((media_id, faces))
+            self.waiting_crops.update(crops)
         return media_id not in done
 
     def _loaded(self) -> Panel:
@@ -156,7 +161,9 @@ class Scoring:
         self.panel = self.panel or self._loaded()
         wanted, taken, crops = self._step_crops(), [], 0
         while self.waiting and crops < wanted:
-            taken.append(self._thinned(self.waiting.popleft()[1]))
+            faces = self.waiting.popleft()[1]
+            self.waiting_crops.subtract(self._crops_of(faces))
+            taken.append(faces[self._kept(faces, self.clock.effort.stride)])
             crops += len(taken[-1])
         began = time.monotonic()
         rows = self._score(taken)
@@ -168,13 +175,21 @@ class Scoring:
         self._look_at_the_clock(seconds)
         return len(taken)
 
-    def _thinned(self, faces: pd.DataFrame) -> pd.DataFrame:
-        """The crops of every so many-th frame, evenly, of what the clock allows; of the frames that were cut, one at
-        least."""
-        frames = faces.frame_idx.drop_duplicates().sort_values().to_numpy()
-        most = -(-self.cfg.extract.num_frames // self.clock.effort.stride)
-        stride = max(1, -(-len(frames) // most))
-        return faces[faces.frame_idx.isin(frames[(len(frames) - 1) % stride // 2 :: stride])]
+    def _kept(self, faces: pd.DataFrame, stride: int) -> np.ndarray:
+        """Which of a medium's crops are used at a stride of the clock: those of every so many-th frame, evenly; of the
+        frames that were cut, one at least."""
+        import numpy as np
+
+        frames = np.unique(faces.frame_idx)
+        most = -(-self.cfg.extract.num_frames // stride)
+        step = max(1, -(-len(frames) // most))
+        return np.isin(faces.frame_idx, frames[(len(frames) - 1) % step // 2 :: step])
+
+    def _crops_of(self, faces: pd.DataFrame) -> dict[int, int]:
+        """How many of a medium's crops are used at each stride."""
+        from deepfake.score.clock import STRIDES
+
+        return {stride: int(self._kept(faces, stride).sum()) for stride in STRIDES}
 
     def _score(self, taken: list[pd.DataFrame]) -> pd.DataFrame:
         """Rows of the logits table of some media."""
@@ -202,10 +217,14 @@ class Scoring:
         folder = layout.dataset_folder(self.cfg.paths.data, self.cfg.dataset)
         return [folder / path for path in faces.path]
 
-    def _crops_left(self) -> float:
-        """Crops that are to be scored, were all frames used; media that are not cut count as those that are."""
-        each = self.num_crops / self.num_cut if self.num_cut else self.cfg.extract.num_frames
-        return sum(len(faces) for _, faces in self.waiting) + each * self.feed.uncut
+    def _crops_left(self) -> dict[int, float]:
+        """Crops that are to be scored at each stride; media that are not cut count as those that are."""
+        from deepfake.score.clock import STRIDES
+
+        if not self.num_cut:
+            return {stride: self.feed.uncut * -(-self.cfg.extract.num_frames // stride) for stride in STRIDES}
+        uncut = self.feed.uncut / self.num_cut
+        return {stride: self.waiting_crops[stride] + uncut * self.cut_crops[stride] for stride in STRIDES}
 
     def _look_at_the_clock(self, last_step_s: float) -> None:
         if not self.cfg.infer.budget_minutes:
