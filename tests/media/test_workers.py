@@ -60,6 +60,14 @@ class Hangs(type(Path())):
             time.sleep(60)
 
 
+class Lingers(type(Path())):
+    """A file whose reader takes two seconds."""
+
+    def is_file(self):
+        time.sleep(2)
+        return super().is_file()
+
+
 class EmptiesMemory(type(Path())):
     def is_file(self):
         raise MemoryError
@@ -210,6 +218,72 @@ def test_a_file_that_is_another_than_the_indexed_one_is_not_cut(picture, setup):
     outcomes = {job.media_id: outcome for job, outcome in cut_all(jobs, setup, Pace(num_workers=1, timeout_s=60))}
     assert isinstance(outcomes["same.png"], Cut)
     assert outcomes["other.png"].error == "changed"
+
+
+def test_a_stride_of_two_halves_the_frames_and_is_asked_for_each_medium(setup, write_mp4, tmp_path):
+    """4 frames, of 8 that there are; rounded up, and one at least."""
+    write_mp4(tmp_path / "clip.mp4", [np.full((6, 8, 3), 20 * number, np.uint8) for number in range(8)])
+    strides = {"a": 1, "b": 2, "c": 3, "d": 8}
+    jobs = [Job(name, tmp_path / "clip.mp4", "video") for name in strides]
+    asked = iter(strides.values())
+    outcomes = list(cut_all(jobs, setup, Pace(num_workers=1, timeout_s=60, stride=lambda: next(asked))))
+    assert {job.media_id: job.stride for job, _ in outcomes} == strides
+    assert {job.media_id: len(cut.rows) for job, cut in outcomes} == {"a": 4, "b": 2, "c": 2, "d": 1}
+
+
+def test_a_picture_is_cut_at_any_stride(picture, setup):
+    ((_, cut),) = cut_all([picture("a.png")], setup, Pace(num_workers=1, timeout_s=60, stride=lambda: 8))
+    assert len(cut.rows) == 1
+
+
+def test_as_many_media_are_ahead_as_the_pace_allows(picture, setup):
+    """The stride is asked as a medium is handed over: four times, and once more for each that has come out."""
+    asked = []
+    pace = Pace(num_workers=1, timeout_s=60, ahead=4, stride=lambda: asked.append(1) or 1)
+    outcomes = cut_all([picture(f"{n}.png") for n in range(9)], setup, pace)
+    next(outcomes)
+    assert len(asked) == 4
+    list(outcomes)
+    assert len(asked) == 9
+
+
+def test_while_a_slow_medium_is_under_way_nothing_is_given_again_and_again(picture, setup):
+    slow = picture("slow.png")
+    jobs = [picture("a.png"), replace(slow, path=Lingers(slow.path)), picture("b.png")]
+    given = list(cut_all(jobs, setup, Pace(num_workers=1, timeout_s=60, tick_s=0.2)))
+    outcomes = [each for each in given if each is not None]
+    assert names(outcomes) == ["a.png", "b.png", "slow.png"]
+    assert all(isinstance(outcome, Cut) for _, outcome in outcomes)
+    places = {each[0].media_id: place for place, each in enumerate(given) if each is not None}
+    assert places["slow.png"] - places["a.png"] > 4
+
+
+def test_a_medium_that_takes_too_long_is_a_failure_though_ticks_are_shorter(picture, setup):
+    hanging = picture("hangs.png")
+    jobs = [replace(hanging, path=Hangs(hanging.path)), picture("a.png")]
+    given = list(cut_all(jobs, setup, Pace(num_workers=1, timeout_s=2, tick_s=0.2)))
+    outcomes = {job.media_id: outcome for job, outcome in filter(None, given)}
+    assert outcomes["hangs.png"].error == "timeout"
+    assert isinstance(outcomes["a.png"], Cut)
+
+
+def test_without_ticks_each_thing_given_is_an_outcome(picture, setup):
+    slow = picture("slow.png")
+    (given,) = cut_all([replace(slow, path=Lingers(slow.path))], setup, Pace(num_workers=1, timeout_s=60))
+    assert given[0].media_id == "slow.png"
+
+
+@pytest.mark.parametrize("ticks", [1, 20])
+def test_who_stops_early_is_not_kept_waiting_by_a_medium_that_hangs(picture, setup, ticks):
+    """After the first tick processes are starting; after twenty they have begun. None is left."""
+    hanging = picture("hangs.png")
+    jobs = [replace(hanging, path=Hangs(hanging.path)), *(picture(f"{n}.png") for n in range(5))]
+    given = cut_all(jobs, setup, Pace(num_workers=2, timeout_s=600, ahead=16, tick_s=0.2))
+    while ticks:
+        ticks -= next(given) is None
+    began = time.monotonic()
+    given.close()
+    assert time.monotonic() - began < 20
 
 
 CUT_AND_WAIT = """
