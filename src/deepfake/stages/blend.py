@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from deepfake.score.choose import Verdict
+    from deepfake.score.choose import Step, Verdict
     from deepfake.score.evidence import Evidence
 
 
@@ -173,6 +173,13 @@ def _fallbacks(cfg: Config, dataset: str, folds: pd.DataFrame, faceless: np.ndar
     return fallbacks(prior_logit(folds.label.to_numpy(int)), faceless, unreadable)
 
 
+def _told(step: Step) -> str:
+    """A step's question and answer in words, before the figures."""
+    if step.question == "signal":
+        return f"{'the surest' if step.taken else 'not even the surest'} run's AUC lies beside 1/2 by more than noise"
+    return f"{step.question}: {step.answer}" if step.taken else f"{step.question}: as it was, at most {step.answer}"
+
+
 def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
     """What was asked and answered, what it is worth, and how honest the probabilities are."""
     from deepfake.score.calibrate import calibration_error
@@ -180,14 +187,16 @@ def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
     from deepfake.score.gain import metric_of
 
     for step in verdict.steps:
-        answer = step.answer if step.taken else f"as it was ({step.answer} promised most)"
-        say("blend", f"  {step.question}: {answer}: {step.gain:+.4f} ± {step.error:.4f}, asked for {step.needed:.4f}")
+        say("blend", f"  {_told(step)}: {step.gain:+.4f} ± {step.error:.4f}, asked for {step.needed:.4f}")
     for name in verdict.recipe.inverted:
         say("blend", f"  RUN {name} IS INVERTED: it calls fakes real; its logits are negated. Look at its labels")
     labels = evidence.labels
     plain, nested = (metric_of(metric, labels, logits) for logits in (verdict.plain, verdict.nested))
     if verdict.recipe == Recipe():
-        say("blend", f"nothing pays by more than its noise: the plain mean of logits stays, {metric} {plain:.4f}")
+        why = "nothing pays by more than its noise"
+        if any(step.taken and step.question != "signal" for step in verdict.steps):
+            why = "what was chosen does not pay when the choosing is scored nested"
+        say("blend", f"{why}: the plain mean of logits stays, {metric} {plain:.4f}")
     else:
         gain = f"gain {verdict.gain:.4f} ± {verdict.error:.4f} (standard error)"
         say("blend", f"nested {metric} {nested:.4f}, plain mean of logits {plain:.4f}: {gain}")

@@ -105,10 +105,9 @@ def _infer(job: Job, provenance: Provenance) -> None:
     parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(provenance)))
     _draft(job)
     scoring, feed = _score(job, parts)
-    late = len(scoring.waiting) + feed.uncut
-    if scoring.clock.level or late:
+    if scoring.clock.level or scoring.late:
         effort = scoring.clock.effort.says(scoring.clock.full)
-        job.degraded = f"{effort} at the end, {late} media not scored in time"
+        job.degraded = f"{effort} at the end, {scoring.late} media not scored in time"
         say("infer", f"infer.budget_minutes={cfg.infer.budget_minutes:g}: {job.degraded}; the same command goes on")
         provenance = replace(provenance, inputs=provenance.inputs | {"incomplete": job.degraded})
     rows = pd.concat([*parts.rows, _fallback_rows(job, parts.rows, set(feed.problems))])
@@ -136,8 +135,6 @@ def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
             job.started_s,
             lambda rows: _step(job, rows),
         )
-        for rows in parts.rows:
-            job.pooled.append(_combined(job, rows))
         scoring.run()
     return scoring, feed
 

@@ -62,7 +62,7 @@ class Parts:
 @dataclass
 class Scoring:
     """An inference under way. load: gives the models, asked when there is something to score: the first media are cut
-    while they are loaded. on_step: called after each step with the rows that it gave.
+    while they are loaded. on_step: called with the rows of each step, also of those before a restart.
 
     waiting: media with crops that are not scored yet, (media_id, rows of the faces table). cut_crops, waiting_crops:
     of all media that are cut, and of waiting ones, at each stride of the clock.
@@ -82,11 +82,14 @@ class Scoring:
     waiting_crops: Counter[int] = field(default_factory=Counter)
     num_cut: int = 0
     panel: Panel | None = None
+    is_first_look: bool = True
 
-    def run(self) -> int:
-        """Score all, or until time is up; how many media were left."""
+    def run(self) -> None:
+        """Score all, or until time is up."""
         done = set() if not self.parts.rows else set().union(*(rows.media_id for rows in self.parts.rows))
         self._forget_sparse(done)
+        for rows in self.parts.rows:
+            self.on_step(rows)
         total = len(self.feed.ready) + self.feed.uncut
         for media_id, faces in self.feed.ready.items():
             self._arrive(media_id, faces, done)
@@ -97,6 +100,10 @@ class Scoring:
                 self._receive(done, bar.update)
                 if self.waiting and not self._is_late():
                     bar.update(self._step())
+
+    @property
+    def late(self) -> int:
+        """How many media are not scored."""
         return len(self.waiting) + self.feed.uncut
 
     def _forget_sparse(self, done: set[str]) -> None:
@@ -172,7 +179,7 @@ class Scoring:
         self.on_step(rows)
         if crops >= self.cfg.infer.batch_size or seconds >= TELLING_S or not self.clock.known:
             self.clock.scored(crops, seconds)
-        self._look_at_the_clock(seconds)
+        self._look_at_the_clock()
         return len(taken)
 
     def _kept(self, faces: pd.DataFrame, stride: int) -> np.ndarray:
@@ -226,16 +233,18 @@ class Scoring:
         uncut = self.feed.uncut / self.num_cut
         return {stride: self.waiting_crops[stride] + uncut * self.cut_crops[stride] for stride in STRIDES}
 
-    def _look_at_the_clock(self, last_step_s: float) -> None:
+    def _look_at_the_clock(self) -> None:
+        """With a budget: the forecast, once, and whatever has to be given up."""
         if not self.cfg.infer.budget_minutes:
             return
-        now_s, crops = self._now_s(), self._crops_left()
-        before = self.clock.forecast_s(crops, self.feed.uncut, self.clock.effort)
-        if self.clock.decide(now_s, crops, self.feed.uncut):
-            after = self.clock.forecast_s(crops, self.feed.uncut, self.clock.effort)
-            say(
-                "infer",
-                f"forecast: {before:.0f} s for the rest, but {self.clock.deadline_s() - now_s:.0f} s are left of "
-                f"infer.budget_minutes={self.cfg.infer.budget_minutes:g}: from here on "
-                f"{self.clock.effort.says(self.clock.full)}, {after:.0f} s",
-            )
+        left_s, crops = self.clock.deadline_s() - self._now_s(), self._crops_left()
+        before_s = self.clock.forecast_s(crops, self.feed.uncut, self.clock.effort)
+        changed = self.clock.decide(self._now_s(), crops, self.feed.uncut)
+        if not (changed or self.is_first_look):
+            return
+        self.is_first_look = False
+        forecast = f"forecast: {before_s:.0f} s for the rest; {left_s:.0f} s are left of"
+        budget = f"infer.budget_minutes={self.cfg.infer.budget_minutes:g}"
+        after_s = self.clock.forecast_s(crops, self.feed.uncut, self.clock.effort)
+        less = f"from here on {self.clock.effort.says(self.clock.full)}, {after_s:.0f} s"
+        say("infer", f"{forecast} {budget}{f': {less}' if changed else ''}")
