@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from pipeline import TINY, Done
 
@@ -188,11 +189,14 @@ def test_a_raw_folder_in_which_derived_data_would_lie(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_media_that_extraction_has_not_seen_get_no_silent_score(deepfake: Command, pictures: Path) -> None:
+def test_media_that_extraction_has_not_seen_are_cut_and_scored(deepfake: Command, pictures: Path) -> None:
     assert deepfake("index", "folds", "extract", "train", "fold=0", *WHOLE).status == 0
     shutil.copy(pictures / "test/16.png", pictures / "test/17.png")
     assert deepfake("index", *WHOLE).status == 0
-    refused(deepfake("infer", "data.root=pictures"), "test/17.png", "run extract")
+    done = deepfake("infer", "data.root=pictures")
+    assert done.status == 0, done.output
+    scores = pd.read_csv("submissions/pictures/scores.csv").set_index("media_id")
+    assert scores.crops["test/17.png"] == 1 and scores.fallback.isna().all()
 
 
 def test_folds_of_one_run_come_of_one_training(deepfake: Command, pictures: Path) -> None:
