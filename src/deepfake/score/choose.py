@@ -65,33 +65,35 @@ def choose(evidence: Evidence, metric: str) -> tuple[Recipe, list[Step]]:
     return recipe, steps
 
 
-def nested(evidence: Evidence, metric: str) -> np.ndarray:
-    """(M,) logits less the threshold, each fold's by a recipe chosen and fitted on the other folds alone.
+def nested(evidence: Evidence, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) logits and (M,) thresholds, each fold's by a recipe chosen and fitted on the other folds alone.
 
-    What they score is an honest estimate of the whole procedure, as no medium has a say in what is done to it.
+    What they score is an honest estimate of this choosing and fitting, as no medium has a say in what is done to it.
     """
-    result = np.empty(len(evidence.labels))
+    logits, thresholds = np.empty((2, len(evidence.labels)))
     for fold in np.unique(evidence.folds):
         held_out = evidence.folds == fold
         rest = evidence.take(~held_out)
         recipe, _ = choose(rest, metric)
         blend = fit(recipe, rest, metric)
-        result[held_out] = blend.apply(evidence.take(held_out).logits(recipe.pool, recipe.inverted)) - blend.threshold
-    return result
+        logits[held_out] = blend.apply(evidence.take(held_out).logits(recipe.pool, recipe.inverted))
+        thresholds[held_out] = blend.threshold
+    return logits, thresholds
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What was decided, and what it is worth.
 
-    plain: (M,) the plain mean's logits. nested: (M,) those of the whole procedure, scored on media that had no say.
-    gain: of nested over plain; error: its standard error.
+    plain: (M,) the plain mean's logits. nested: (M,) those of the whole procedure, on media that had no say.
+    thresholds: (M,) above which it calls them fake. gain: of nested over plain; error: its standard error.
     """
 
     recipe: Recipe
     steps: list[Step]
     plain: np.ndarray
     nested: np.ndarray
+    thresholds: np.ndarray
     gain: float
     error: float
 
@@ -99,11 +101,11 @@ class Verdict:
 def decide(evidence: Evidence, metric: str) -> Verdict:
     """Choose a recipe and score the choosing. Where that scores no better than the plain mean, the plain mean it is."""
     recipe, steps = choose(evidence, metric)
-    plain, result = crossfit(Recipe(), evidence, metric), nested(evidence, metric)
-    gain, error = gain_and_error(metric, evidence.labels, evidence.groups, plain, result)
+    plain, (logits, thresholds) = crossfit(Recipe(), evidence, metric), nested(evidence, metric)
+    gain, error = gain_and_error(metric, evidence.labels, evidence.groups, plain, logits - thresholds)
     if gain <= 0 or recipe == Recipe():
-        return Verdict(Recipe(), steps, plain, plain, 0.0, 0.0)
-    return Verdict(recipe, steps, plain, result, gain, error)
+        return Verdict(Recipe(), steps, plain, plain, np.zeros(len(plain)), 0.0, 0.0)
+    return Verdict(recipe, steps, plain, logits, thresholds, gain, error)
 
 
 def worth(recipe: Recipe, evidence: Evidence, metric: str) -> dict[str, tuple[float, float]]:

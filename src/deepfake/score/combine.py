@@ -28,5 +28,6 @@ def combine(rows: pd.DataFrame, blends: Sequence[Blend]) -> pd.Series:
         if set(blend.runs) <= set(pooled):
             inputs = pooled[list(blend.runs)]
             ready = logits.isna() & inputs.notna().all(axis=1)
-            logits[ready] = blend.apply(inputs[ready].to_numpy())
+            off = blends[0].threshold - blend.threshold  # so that all can be cut at the whole's threshold
+            logits[ready] = blend.apply(inputs[ready].to_numpy()) + off
     return logits.dropna().sort_index()

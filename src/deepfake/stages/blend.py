@@ -143,7 +143,7 @@ def _figures(evidence: Evidence, verdict: Verdict, metric: str) -> dict[str, Any
         "nested": {
             "media": len(labels),
             "plain_mean": metric_of(metric, labels, verdict.plain),
-            "blend": metric_of(metric, labels, verdict.nested),
+            "blend": metric_of(metric, labels, verdict.nested - verdict.thresholds),
             "gain": verdict.gain,
             "standard_error": verdict.error,
         },
@@ -191,7 +191,8 @@ def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
     for name in verdict.recipe.inverted:
         say("blend", f"  RUN {name} IS INVERTED: it calls fakes real; its logits are negated. Look at its labels")
     labels = evidence.labels
-    plain, nested = (metric_of(metric, labels, logits) for logits in (verdict.plain, verdict.nested))
+    decided = (verdict.plain, verdict.nested - verdict.thresholds)
+    plain, nested = (metric_of(metric, labels, logits) for logits in decided)
     if verdict.recipe == Recipe():
         why = "nothing pays by more than its noise"
         if any(step.taken and step.question != "signal" for step in verdict.steps):

@@ -25,11 +25,13 @@ AHEAD = 16  # media that each process may have cut, or have under way, while mod
 class Feed:
     """Test media on their way to the models.
 
-    ready: rows of the faces table of media that are cut, by media_id. problems: media_id → (error, detail). uncut: how
-    many are neither. coming: one medium's name each time, once it is in `ready` or `problems`; None as a tick.
+    ready: rows of the faces table of media that are cut, by media_id; who takes them away may. sparse: those of which
+    fewer frames than asked for were cut. problems: media_id → (error, detail). uncut: how many are neither. coming: one
+    medium's name each time, once it is in `ready` or `problems`; None as a tick.
     """
 
     ready: dict[str, pd.DataFrame] = field(default_factory=dict)
+    sparse: set[str] = field(default_factory=set)
     problems: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     uncut: int = 0
     coming: Iterator[str | None] = iter(())
@@ -48,9 +50,8 @@ def feeding(cfg: Config, media: pd.DataFrame, stride: Callable[[], int]) -> Iter
         everything = MEDIA.read(layout.media_table(cfg.paths.data, cfg.dataset))
         cutting = begin_cutting(cfg, everything, media, journal, sparse=cfg.infer.budget_minutes > 0)
         feed = Feed()
-        for media_id in media.media_id:
-            if media_id in cutting.entries:
-                _take(feed, cutting.entries[media_id])
+        known = [cutting.entries[name] for name in media.media_id if name in cutting.entries]
+        _take(feed, [entry for entry in known if not entry["offered"]])  # those that were cut as fakes are cut again
         feed.uncut = len(media) - len(feed.ready) - len(feed.problems)
         feed.coming = _coming(cfg, feed, cutting, stride)
         try:
@@ -68,24 +69,27 @@ def _of_tables(cfg: Config, media: pd.DataFrame) -> Feed:
     return Feed(ready, {row.media_id: (row.error, row.detail) for row in ours.itertuples()})
 
 
-def _take(feed: Feed, entry: Entry) -> str:
-    """Sort an entry of extraction in; its medium's name."""
+def _take(feed: Feed, entries: list[Entry]) -> None:
+    """Sort entries of extraction in."""
     import pandas as pd
 
-    name = entry["media_id"]
-    if "error" in entry:
-        feed.problems[name] = (entry["error"], entry["detail"])
-    else:
-        feed.ready[name] = FACES.check(pd.DataFrame(entry["rows"]).sort_values(list(FACE_KEY)))
-    return name
+    feed.problems |= {entry["media_id"]: (entry["error"], entry["detail"]) for entry in entries if "error" in entry}
+    feed.sparse |= {entry["media_id"] for entry in entries if "stride" in entry}
+    rows = [row for entry in entries for row in entry.get("rows", [])]
+    if rows:
+        faces = pd.DataFrame(rows, columns=list(FACES.columns)).sort_values(list(FACE_KEY))
+        feed.ready |= dict(list(faces.groupby("media_id")))
 
 
 def _coming(cfg: Config, feed: Feed, cutting: Cutting, stride: Callable[[], int]) -> Iterator[str | None]:
     pace = replace(usual_pace(cfg), ahead=AHEAD, stride=stride, tick_s=TICK_S)
     for entry in cutting.outcomes(pace):
-        if entry is not None:
-            feed.uncut -= 1
-        yield entry and _take(feed, entry)
+        if entry is None:
+            yield None
+            continue
+        feed.uncut -= 1
+        _take(feed, [entry])
+        yield entry["media_id"]
 
 
 def _write(cfg: Config, feed: Feed, journal: Journal) -> None:

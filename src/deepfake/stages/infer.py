@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deepfake import layout
@@ -54,7 +54,7 @@ class Job:
     plan: Plan
     name: str
     started_s: float
-    pooled: list[pd.Series]
+    pooled: dict[str, float] = field(default_factory=dict)
     drafted_s: float = 0.0
     degraded: str = ""
 
@@ -70,11 +70,11 @@ def run(cfg: Config) -> None:
     check(cfg)
     plan = read_plan(cfg)
     name = cfg.run if cfg.dataset == plan.dataset else f"{cfg.run}_{cfg.dataset}"
-    job = Job(cfg, test_media(cfg), plan, name, started_s, [])
+    job = Job(cfg, test_media(cfg), plan, name, started_s)
     lock = layout.infer_lock(cfg.paths.submissions, name)
     with alone(lock, f"another process infers into {lock.parent}: wait for it, or stop it"):
         logits_path, provenance = layout.logits_table(cfg.paths.submissions, name), _provenance(cfg, plan)
-        if is_cut(cfg, job.media, "test") and is_current(logits_path, provenance):
+        if is_cut(cfg, job.media, "test") and is_current(logits_path, _of_crops(cfg, provenance)):
             say("infer", f"up to date: {logits_path}")
             _submit(job, LOGITS.read(logits_path), None)
         else:
@@ -98,17 +98,26 @@ def _provenance(cfg: Config, plan: Plan) -> Provenance:
     return Provenance("infer", shaping(cfg, "infer") | {"crops": crop_settings(cfg)}, inputs)
 
 
+def _of_crops(cfg: Config, provenance: Provenance) -> Provenance:
+    """Of logits of the very crops that are there now."""
+    faces = sha256(layout.faces_table(cfg.paths.data, cfg.dataset))
+    return replace(provenance, inputs=provenance.inputs | {"faces": faces})
+
+
 def _infer(job: Job, provenance: Provenance) -> None:
     import pandas as pd
 
     cfg, submissions = job.cfg, job.cfg.paths.submissions
     parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(provenance)))
-    _draft(job)
+    for rows in parts.rows:
+        job.pooled |= _combined(job, rows).to_dict()
+    if parts.rows or not any(layout.submission_folder(submissions, job.name).glob("submission.*")):
+        _draft(job)  # else what lies there is no worse than nothing, until the first step
     scoring, feed = _score(job, parts)
-    if scoring.clock.level or scoring.late:
-        effort = scoring.clock.effort.says(scoring.clock.full)
-        job.degraded = f"{effort} at the end, {scoring.late} media not scored in time"
-        say("infer", f"infer.budget_minutes={cfg.infer.budget_minutes:g}: {job.degraded}; the same command goes on")
+    provenance = _of_crops(cfg, provenance)
+    job.degraded = scoring.degraded
+    if job.degraded:
+        say("infer", f"{job.degraded}; the same command goes on, without infer.budget_minutes to the full")
         provenance = replace(provenance, inputs=provenance.inputs | {"incomplete": job.degraded})
     rows = pd.concat([*parts.rows, _fallback_rows(job, parts.rows, set(feed.problems))])
     logits = LOGITS.write(rows, layout.logits_table(submissions, job.name), provenance)
@@ -166,7 +175,7 @@ def _combined(job: Job, rows: pd.DataFrame) -> pd.Series:
 
 
 def _step(job: Job, rows: pd.DataFrame) -> None:
-    job.pooled.append(_combined(job, rows))
+    job.pooled |= _combined(job, rows).to_dict()
     if time.monotonic() - job.drafted_s >= DRAFT_S:
         _draft(job)
 
@@ -175,9 +184,9 @@ def _draft(job: Job) -> None:
     """A submission of what is known, whole at any time: media that are still to be scored have the late ones' logit."""
     import pandas as pd
 
-    known = pd.concat([pd.Series(dtype=float), *job.pooled])
     late = job.plan.fallbacks["late"]["logit"]
-    write_draft(job.cfg, job.name, known.reindex(sorted(job.media.media_id), fill_value=late))
+    known = {media_id: job.pooled.get(media_id, late) for media_id in sorted(job.media.media_id)}
+    write_draft(job.cfg, job.name, pd.Series(known), threshold=job.plan.threshold)
     job.drafted_s = time.monotonic()
 
 
@@ -220,7 +229,7 @@ def _submit(job: Job, logits: pd.DataFrame, feed: Feed | None) -> None:
         pooled,
         runs=job.plan.runs,
         threshold=job.plan.threshold,
-        cv=job.plan.cv,
+        cv=None if job.degraded else job.plan.cv,
         cv_metric=job.plan.cv_metric,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import AUTO_VIEWS, Config
 from deepfake.errors import UserError
-from deepfake.stages.common import damaged_blend, read_blend, trained_folds
+from deepfake.stages.common import damaged_blend, read_blend, say, trained_folds
 from deepfake.stages.views import kept_views
-from deepfake.tables import OOF, sha256
+from deepfake.tables import FOLDS, OOF, sha256
 
 if TYPE_CHECKING:
     from deepfake.score.blend import Blend
@@ -45,8 +44,10 @@ class Plan:
     @property
     def threshold(self) -> float | None:
         """The tuned P(fake) from which a medium is called fake; None where none was tuned."""
+        from deepfake.score.pool import sigmoid
+
         tuned = self.blends[0].threshold
-        return 1 / (1 + math.exp(-tuned)) if tuned else None
+        return float(sigmoid(tuned)) if tuned else None
 
     @property
     def runs(self) -> list[str]:
@@ -79,7 +80,8 @@ def _of_run(cfg: Config) -> Plan:
     _, faceless = labels_and_faceless(pd.concat(tables) if tables else OOF.empty())
     members = [Member(cfg.run, fold, layout.best_weights(path)) for fold, path in folds.items()]
     blend = Blend((cfg.run,), Recipe(), (1.0,))
-    views = kept_views(cfg, tables, None)
+    split = layout.folds_table(cfg.paths.folds, facts[0]["dataset"])
+    views = kept_views(cfg, tables, FOLDS.read(split) if split.is_file() else None)
     return Plan(members, [blend], views, fallbacks(prior, faceless), facts[0]["dataset"])
 
 
@@ -95,7 +97,9 @@ def _of_blend(cfg: Config, path: Path) -> Plan:
         order = list(dict.fromkeys(run for blend in reversed(blends) for run in blend.runs))  # the last to go first
         members = [member for run in order for member in _members(cfg, path, run, weights[run])]
         cv = float(nested["blend"])
-        views = list(record["views"]) if cfg.infer.tta == AUTO_VIEWS else cfg.infer.tta
+        views = [str(view) for view in record["views"]]
+        if cfg.infer.tta not in (AUTO_VIEWS, views):
+            say("infer", f"views are those that the blend was fitted on: {', '.join(views)}")
         return Plan(members, blends, views, record["fallbacks"], record["dataset"], cv, record["metric"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):

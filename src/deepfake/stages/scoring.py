@@ -50,7 +50,7 @@ class Parts:
         self.rows.append(LOGITS.write(rows, self.folder / f"{len(self.rows):06d}.parquet"))
 
     def drop(self, media_ids: set[str]) -> None:
-        """Forget rows of media that are to be scored again; the files follow with the next part."""
+        """Forget rows of media that are to be scored again."""
         kept = [rows[~rows.media_id.isin(media_ids)] for rows in self.rows]
         shutil.rmtree(self.folder, ignore_errors=True)
         self.rows = []
@@ -62,10 +62,10 @@ class Parts:
 @dataclass
 class Scoring:
     """An inference under way. load: gives the models, asked when there is something to score: the first media are cut
-    while they are loaded. on_step: called with the rows of each step, also of those before a restart.
+    while they are loaded. on_step: called after each step with the rows that it gave.
 
     waiting: media with crops that are not scored yet, (media_id, rows of the faces table). cut_crops, waiting_crops:
-    of all media that are cut, and of waiting ones, at each stride of the clock.
+    of all media that are cut, and of waiting ones, at each stride of the clock. sizes: crops of each cut medium.
     """
 
     cfg: Config
@@ -80,19 +80,22 @@ class Scoring:
     waiting: deque[tuple[str, pd.DataFrame]] = field(default_factory=deque)
     cut_crops: Counter[int] = field(default_factory=Counter)
     waiting_crops: Counter[int] = field(default_factory=Counter)
+    sizes: dict[str, int] = field(default_factory=dict)
     num_cut: int = 0
     panel: Panel | None = None
     is_first_look: bool = True
 
     def run(self) -> None:
         """Score all, or until time is up."""
-        done = set() if not self.parts.rows else set().union(*(rows.media_id for rows in self.parts.rows))
-        self._forget_sparse(done)
-        for rows in self.parts.rows:
-            self.on_step(rows)
+        done = set().union(*(rows.media_id for rows in self.parts.rows))
+        if not self.cfg.infer.budget_minutes:  # what was done in haste is done again
+            hasty = self._thin() | (done - self.feed.ready.keys())
+            if hasty:
+                self.parts.drop(hasty)
+                done -= hasty
         total = len(self.feed.ready) + self.feed.uncut
-        for media_id, faces in self.feed.ready.items():
-            self._arrive(media_id, faces, done)
+        for media_id in list(self.feed.ready):
+            self._arrive(media_id, done)
         if done:
             say("infer", f"going on: {len(done)} media are scored")
         with progress(total, "infer", "media", done=total - len(self.waiting) - self.feed.uncut) as bar:
@@ -106,22 +109,33 @@ class Scoring:
         """How many media are not scored."""
         return len(self.waiting) + self.feed.uncut
 
-    def _forget_sparse(self, done: set[str]) -> None:
-        """Without a budget, media that were scored with less than the full effort are scored again."""
+    def _thin(self) -> set[str]:
+        """Scored media for which less was done than would have been with time enough."""
         import pandas as pd
 
-        if self.cfg.infer.budget_minutes or not done:
-            return
+        if not self.parts.rows:
+            return set()
+        sizes = self.sizes | {name: len(faces) for name, faces in self.feed.ready.items()}
         counts = pd.concat([rows.media_id for rows in self.parts.rows]).value_counts()
         each = self.clock.full.members * self.clock.full.views
-        wrong = {name for name, faces in self.feed.ready.items() if counts.get(name) != each * len(faces)} & done
-        if wrong:
-            self.parts.drop(wrong)
-            done -= wrong
+        return {
+            name for name, count in counts.items() if name in self.feed.sparse or count != each * sizes.get(name, 0)
+        }
 
-    def _arrive(self, media_id: str, faces: pd.DataFrame, done: set[str]) -> bool:
+    @property
+    def degraded(self) -> str:
+        """What time was too short for, over all media and runs of the same command; "" for nothing."""
+        thin = len(self._thin())
+        if not (thin or self.late):
+            return ""
+        effort = self.clock.effort.says(self.clock.full)
+        return f"{thin} media scored with less ({effort} at the end), {self.late} not scored in time"
+
+    def _arrive(self, media_id: str, done: set[str]) -> bool:
         """A medium is cut; whether it has to be scored."""
+        faces = self.feed.ready.pop(media_id)
         crops = self._crops_of(faces)
+        self.sizes[media_id] = len(faces)
         self.cut_crops.update(crops)
         self.num_cut += 1
         if media_id not in done:
@@ -151,14 +165,14 @@ class Scoring:
     def _receive(self, done: set[str], on_done: Callable[[int], object]) -> None:
         """Wait until a step's worth of crops has come, or all, time is up, or nothing comes and something is there."""
         wanted, began, received = self._step_crops(), time.monotonic(), 0
-        while self.feed.uncut and sum(len(faces) for _, faces in self.waiting) < wanted and not self._is_late():
+        while self.feed.uncut and self.waiting_crops[1] < wanted and not self._is_late():
             name = next(self.feed.coming)
             if name is None:
                 if self.waiting:
                     break
                 continue
             received += 1
-            if name in self.feed.problems or not self._arrive(name, self.feed.ready[name], done):
+            if name in self.feed.problems or not self._arrive(name, done):
                 on_done(1)
         if received and self.panel:  # before, the processes were starting
             self.clock.waited(received, time.monotonic() - began)

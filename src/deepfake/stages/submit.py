@@ -48,11 +48,12 @@ def expected_submission(cfg: Config, media_ids: pd.Series) -> tuple[Format, pd.D
     return form.like(sample), expected_rows(form, media_ids, sample, path), True
 
 
-def write_draft(cfg: Config, name: str, logits: pd.Series) -> None:
-    """What would be handed in if it all ended now: logits by media_id, finite, for every test medium."""
+def write_draft(cfg: Config, name: str, logits: pd.Series, *, threshold: float | None) -> None:
+    """What would be handed in if it all ended now; arguments as of write_submission."""
     form, rows, _ = expected_submission(cfg, logits.index.to_series())
     path = layout.submission_file(cfg.paths.submissions, name, form.file)
-    form.write(rows.assign(logit=logits.loc[rows.media_id].to_numpy()), path, threshold=cfg.submit.threshold)
+    scores = rows.assign(logit=logits.loc[rows.media_id].to_numpy())
+    form.write(scores, path, threshold=cfg.submit.threshold if threshold is None else threshold)
 
 
 def write_submission(

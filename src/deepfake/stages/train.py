@@ -35,6 +35,10 @@ def check(cfg: Config) -> None:
     """UserError for all that can be known to be wrong before crops are there: crops of other settings, a fold that
     does not exist, another training under the same name, a model or weights that cannot be had."""
     check_crops(cfg)
+    if layout.blend_file(cfg.paths.runs, cfg.run).is_file():
+        raise UserError(
+            f"name={cfg.run} is a blend: give the run another name, or remove its folder in {cfg.paths.runs}"
+        )
     _chosen_folds(cfg)
     _check_same_run(cfg)
     if cfg.train.compile and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
