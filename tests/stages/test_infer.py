@@ -162,13 +162,32 @@ def test_a_third_of_the_time_is_kept_to_by_doing_less_for_every_medium(
     assert took_s < needed_s / 3, done.output
     assert whole(submission(here))
     assert "forecast: " in done.output and "from here on 1 of 3 views" in done.output
-    assert "media not scored in time" in done.output
+    assert "not scored in time" in done.output
     assert slow["passes"] < full / 2
     scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
     assert (scores.fallback == "late").sum() <= 6  # less for each, and not nothing for the last ones
+    again = deepfake(*INFER[1:], views, f"infer.budget_minutes={needed_s / 3 / 60}")
+    assert again.status == 0 and "media scored with less" in again.output, again.output  # what is thin stays thin
     more = deepfake(*INFER[1:], views)  # with all the time there is, the rest is done, and what was thin is done again
-    assert more.status == 0, more.output
+    assert more.status == 0 and "media scored with less" not in more.output, more.output
     assert pd.read_csv(here / "submissions/people_odd/scores.csv").fallback.isin(["late"]).sum() == 0
+    logits = pd.read_parquet(here / "submissions/people_odd/logits.parquet")
+    counts = logits[logits.run == "people"].groupby(["media_id", "frame_idx", "face_idx"]).size()
+    assert (counts == 3 * 2).all()  # views, folds
+
+
+def test_what_was_cut_in_haste_is_cut_and_scored_again_when_there_is_time(
+    deepfake: Command, here: Path, slow: dict[str, int]
+) -> None:
+    done = deepfake(*INFER, "infer.budget_minutes=0.15")
+    assert done.status == 0 and "media scored with less" in done.output, done.output
+    assert whole(submission(here))
+    done = deepfake(*INFER)
+    assert done.status == 0 and "media scored with less" not in done.output, done.output
+    scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
+    clips = scores[scores.media_id.str.startswith("clip")]
+    assert (clips.frames == 2).all()  # extract.num_frames
+    assert "infer    up to date" in deepfake(*INFER).output
 
 
 def test_a_deadline_before_the_first_medium_still_leaves_every_row(deepfake: Command, here: Path) -> None:
