@@ -66,7 +66,7 @@ def _of_tables(cfg: Config, media: pd.DataFrame) -> Feed:
     problems = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract"))
     ready = dict(list(faces[faces.media_id.isin(media.media_id)].groupby("media_id")))
     ours = problems[problems.media_id.isin(media.media_id)]
-    return Feed(ready, {row.media_id: (row.error, row.detail) for row in ours.itertuples()})
+    return Feed(ready, problems={row.media_id: (row.error, row.detail) for row in ours.itertuples()})
 
 
 def _take(feed: Feed, entries: list[Entry]) -> None:
