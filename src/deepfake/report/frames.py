@@ -77,7 +77,7 @@ def draw(page: Page) -> np.ndarray:
     for number, shot in enumerate(page.shots):
         row, column = divmod(number, columns)
         x, y = left + column * (cell_w + MARGIN), TITLE + row * (cell_h + caption + MARGIN) + caption
-        _draw_shot(figure, shot, page, scale, (round(x), y), (width, height))
+        _draw_shot(figure, shot, page, scale=scale, corner=(round(x), y), whole=(width, height))
     if page.curves:
         # Room for tick labels and axis titles on the left and below, for the names of people on the right.
         _draw_curves(_axes(figure, (80, frames_bottom + 8), (width - 80 - 190, CURVES - 70), (width, height)), page)
@@ -134,7 +134,7 @@ def _shortened(text: str, most: int) -> str:
 
 
 def _draw_shot(
-    figure: Figure, shot: Shot, page: Page, scale: float, corner: tuple[int, int], whole: tuple[int, int]
+    figure: Figure, shot: Shot, page: Page, *, scale: float, corner: tuple[int, int], whole: tuple[int, int]
 ) -> None:
     """A frame at a place of the picture; coordinates in its axes are px of the picture."""
     height, width = (max(1, round(scale * side)) for side in shot.image_HWC.shape[:2])
@@ -153,7 +153,7 @@ def _draw_shot(
         _draw_box(axes, box, score_colour(place.prob, page.threshold), found=place.prob is not None)
     corners = place_labels(boxes, sizes, (width, height))
     for place, text, size, at in zip(shot.places, texts, sizes, corners, strict=True):
-        _draw_label(axes, at, size, text, letters, score_colour(place.prob, page.threshold))
+        _draw_label(axes, text, at, size, letters=letters, colour=score_colour(place.prob, page.threshold))
 
 
 def _within(box_xyxy: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -183,8 +183,9 @@ def _draw_box(axes: Axes, box_xyxy: np.ndarray, colour: tuple[float, float, floa
 
 
 def _draw_label(
-    axes: Axes, at: tuple, size: tuple[float, float], text: str, letters: float, colour: tuple[float, float, float]
+    axes: Axes, text: str, at: tuple, size: tuple[float, float], *, letters: float, colour: tuple[float, float, float]
 ) -> None:
+    """A plate of that size (px) in the face's colour, with letters that stand out against it."""
     is_light = float(np.dot(colour, [0.30, 0.59, 0.11])) > 0.5
     axes.add_patch(Rectangle(at, *size, facecolor=colour, edgecolor="black", linewidth=_points(1)))
     axes.text(

@@ -44,7 +44,7 @@ def _meant(name: str) -> list[tuple[str, bool]]:
     found = sorted(glob.glob(name, recursive=True))
     if not found:
         is_pattern = glob.escape(name) != name
-        raise UserError(f"{name}: {'nothing matches this pattern' if is_pattern else 'there is no such file or folder'}")
+        raise UserError(f"{name}: {'nothing matches it' if is_pattern else 'there is no such file or folder'}")
     return [each for path in found for each in (_below(path) if os.path.isdir(path) else [_by_suffix(path)])]
 
 

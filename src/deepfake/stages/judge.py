@@ -74,7 +74,7 @@ def _check_outputs(cfg: Config, named: Named) -> None:
     written += [Path(cfg.pictures) / name for name in picture_names(named.media).values()] if cfg.pictures else []
     lost = {path.resolve() for path in written} & {Path(path).resolve() for path in named.media}
     if lost:
-        raise UserError(f"{listed(sorted(lost))} would be replaced by what is written: choose another json= or pictures=")
+        raise UserError(f"{listed(sorted(lost))} would be replaced: choose another json= or pictures=")
 
 
 def _judge(cfg: Config, plan: Plan, threshold: float, paths: tuple[str, ...]) -> list[Verdict]:

@@ -112,9 +112,7 @@ def count_verdicts(verdicts: list[Verdict]) -> str:
     return f"{len(verdicts)} file{'s' if len(verdicts) > 1 else ''}: {told}"
 
 
-def as_json(
-    run: str, plan: Plan, threshold: float, verdicts: list[Verdict], others: tuple[str, ...]
-) -> dict[str, Any]:
+def as_json(run: str, plan: Plan, threshold: float, verdicts: list[Verdict], others: tuple[str, ...]) -> dict[str, Any]:
     """All that is known, as plain values: probabilities 0 to 1, boxes in px of the upright frame, times in seconds."""
     return {
         "run": run,
