@@ -88,5 +88,5 @@ def test_labels_of_a_crowd_do_not_cover_one_another_and_stay_inside():
 
 def test_a_label_goes_above_its_box_and_below_where_there_is_no_room():
     assert place_labels([np.array([50, 50, 90, 90])], [(40, 16)], (200, 200)) == [(50, 32)]
-    (corner,) = place_labels([np.array([50, 3, 90, 90])], [(40, 16)], (200, 200))
-    assert corner == (50, 0)  # over the top of its own box rather than far away
+    assert place_labels([np.array([50, 3, 90, 90])], [(40, 16)], (200, 200)) == [(50, 92)]
+    assert place_labels([np.array([0, 0, 200, 200])], [(40, 16)], (200, 200)) == [(0, 0)]

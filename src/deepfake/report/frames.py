@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from deepfake.report.labels import place_labels
+from deepfake.report.labels import GAP, place_labels
 
 DPI = 100
 FRAMES_WH = (1920, 1160)  # px that all frames fill together, at most
@@ -24,7 +24,8 @@ LABEL = 17  # px: size of letters beside faces, smaller where faces are small
 LETTER = 0.64  # width of a figure or a wide small letter of the typeface, as a share of its size
 MOST_LINES = 8  # people with a colour and a name of their own in the plot
 # Blue, amber and red are told apart by those who see no green, and stand out against skin and sky.
-COLOURS = np.array([[0.10, 0.38, 0.78], [0.98, 0.74, 0.10], [0.84, 0.08, 0.10]])
+COLOURS = np.array([[0.10, 0.38, 0.78], [0.10, 0.70, 0.62], [0.98, 0.74, 0.10], [0.84, 0.08, 0.10]])
+COLOUR_PLACES = (0.0, 0.5, 1.0, 2.0)  # of each: 1 is the threshold, 2 is certainly fake
 PEOPLE = ("#1f77b4", "#d95f02", "#2ca02c", "#7b3fa0", "#8c564b", "#e7298a", "#17a2b8", "#666600")
 
 
@@ -74,10 +75,12 @@ def draw(page: Page) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     _write_title(figure, page, width, height)
     left = (width - columns * (cell_w + MARGIN) + MARGIN) / 2
+    letters = _letter_size(page.shots, scale)
     for number, shot in enumerate(page.shots):
         row, column = divmod(number, columns)
         x, y = left + column * (cell_w + MARGIN), TITLE + row * (cell_h + caption + MARGIN) + caption
-        _draw_shot(figure, shot, page, scale=scale, corner=(round(x), y), whole=(width, height))
+        axes = _show(figure, shot, scale, (round(x), y), (width, height))
+        _draw_places(axes, shot, page, scale, letters)
     if page.curves:
         # Room for tick labels and axis titles on the left and below, for the names of people on the right.
         _draw_curves(_axes(figure, (80, frames_bottom + 8), (width - 80 - 190, CURVES - 70), (width, height)), page)
@@ -88,11 +91,11 @@ def draw(page: Page) -> np.ndarray:
 
 
 def score_colour(prob: float | None, threshold: float) -> tuple[float, float, float]:
-    """RGB, 0 to 1: blue for 0, amber at the threshold, red for 1; grey for None."""
+    """RGB, 0 to 1: blue for 0, by green to amber at the threshold, red for 1; grey for None."""
     if prob is None:
         return 0.45, 0.45, 0.45
     place = float(np.interp(prob, [0.0, threshold, 1.0], [0.0, 1.0, 2.0]))
-    return tuple(float(np.interp(place, [0, 1, 2], channel)) for channel in COLOURS.T)
+    return tuple(float(np.interp(place, COLOUR_PLACES, channel)) for channel in COLOURS.T)
 
 
 def _arrange(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, float]:
@@ -133,9 +136,7 @@ def _shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
-def _draw_shot(
-    figure: Figure, shot: Shot, page: Page, *, scale: float, corner: tuple[int, int], whole: tuple[int, int]
-) -> None:
+def _show(figure: Figure, shot: Shot, scale: float, corner: tuple[int, int], whole: tuple[int, int]) -> Axes:
     """A frame at a place of the picture; coordinates in its axes are px of the picture."""
     height, width = (max(1, round(scale * side)) for side in shot.image_HWC.shape[:2])
     resize = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -143,30 +144,38 @@ def _draw_shot(
     image_HWC = cv2.resize(shot.image_HWC, (width, height), interpolation=resize)
     axes.imshow(image_HWC, extent=(0, width, height, 0), interpolation="none", aspect="auto")
     axes.set_axis_off()
+    axes.set_autoscale_on(False)
     if shot.caption:
         axes.text(0, -5, shot.caption, va="bottom", fontsize=_points(15), parse_math=False)
+    return axes
+
+
+def _draw_places(axes: Axes, shot: Shot, page: Page, scale: float, letters: float) -> None:
+    """Boxes, and over all of them their labels."""
+    width, height = axes.get_xlim()[1], axes.get_ylim()[0]
     boxes = [_within(place.box_xyxy * scale, width, height) for place in shot.places]
-    letters = _letter_size(boxes)
     texts = [_label(place, len(page.curves) > 1) for place in shot.places]
+    colours = [score_colour(place.prob, page.threshold) for place in shot.places]
     sizes = [(len(text) * letters * LETTER + 8, letters * 1.35) for text in texts]
-    for place, box in zip(shot.places, boxes, strict=True):
-        _draw_box(axes, box, score_colour(place.prob, page.threshold), found=place.prob is not None)
     corners = place_labels(boxes, sizes, (width, height))
-    for place, text, size, at in zip(shot.places, texts, sizes, corners, strict=True):
-        _draw_label(axes, text, at, size, letters=letters, colour=score_colour(place.prob, page.threshold))
+    for place, box, colour in zip(shot.places, boxes, colours, strict=True):
+        _draw_box(axes, box, colour, found=place.prob is not None)
+    for box, at, size, colour in zip(boxes, corners, sizes, colours, strict=True):
+        _draw_leader(axes, box, at, size, colour)
+    for text, at, size, colour in zip(texts, corners, sizes, colours, strict=True):
+        _draw_label(axes, text, at, size, letters=letters, colour=colour)
 
 
-def _within(box_xyxy: np.ndarray, width: int, height: int) -> np.ndarray:
+def _within(box_xyxy: np.ndarray, width: float, height: float) -> np.ndarray:
     """The part of a box that can be seen, its line included."""
     return np.clip(box_xyxy, 2, [width - 2, height - 2, width - 2, height - 2])
 
 
-def _letter_size(boxes_xyxy: Sequence[np.ndarray]) -> float:
-    """px: as large as the middle one of a frame's faces bears, within what can be read."""
-    if len(boxes_xyxy) < 2:
-        return LABEL
-    middle = float(np.median([box[2] - box[0] for box in boxes_xyxy]))
-    return float(np.clip(middle / 3, 12, LABEL))
+def _letter_size(shots: Sequence[Shot], scale: float) -> float:
+    """px: as large as the middle one of the faces bears, within what can be read."""
+    sides = [scale * (place.box_xyxy[2] - place.box_xyxy[0]) for shot in shots for place in shot.places]
+    crowded = any(len(shot.places) > 1 for shot in shots)
+    return float(np.clip(np.median(sides) / 3, 12, LABEL)) if crowded else LABEL
 
 
 def _label(place: Place, several: bool) -> str:
@@ -182,15 +191,27 @@ def _draw_box(axes: Axes, box_xyxy: np.ndarray, colour: tuple[float, float, floa
         axes.add_patch(Rectangle(corner, width, height, linewidth=_points(line), edgecolor=shade, **style))
 
 
+def _draw_leader(
+    axes: Axes, box_xyxy: np.ndarray, at: tuple[float, float], size: tuple[float, float], colour: tuple
+) -> None:
+    """A line from a label that does not lie at its box, to the box."""
+    low, high = np.array(at), np.array(at) + size
+    on_box = np.clip((low + high) / 2, box_xyxy[:2], box_xyxy[2:])
+    ends = np.array([np.clip(on_box, low, high), on_box])
+    if np.abs(ends[1] - ends[0]).max() > 2 * GAP:
+        for line, shade in ((3.5, "black"), (2, colour)):
+            axes.plot(*ends.T, color=shade, linewidth=_points(line), solid_capstyle="butt", zorder=3)
+
+
 def _draw_label(
     axes: Axes, text: str, at: tuple, size: tuple[float, float], *, letters: float, colour: tuple[float, float, float]
 ) -> None:
     """A plate of that size (px) in the face's colour, with letters that stand out against it."""
     is_light = float(np.dot(colour, [0.30, 0.59, 0.11])) > 0.5
-    axes.add_patch(Rectangle(at, *size, facecolor=colour, edgecolor="black", linewidth=_points(1)))
+    axes.add_patch(Rectangle(at, *size, facecolor=colour, edgecolor="black", linewidth=_points(1), zorder=4))
     axes.text(
         at[0] + size[0] / 2, at[1] + size[1] / 2, text, ha="center", va="center_baseline",
-        fontsize=_points(letters), color="black" if is_light else "white", parse_math=False,
+        fontsize=_points(letters), color="black" if is_light else "white", parse_math=False, zorder=5,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ GAP = 2.0  # px between a box and its label
 def place_labels(
     boxes_xyxy: Sequence[np.ndarray], sizes_wh: Sequence[tuple[float, float]], area_wh: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """Upper left corners of one label a box, all px of an area in which the labels stay where they fit.
+    """Upper left corners of one label a box, all px of an area that the labels do not leave.
 
     Small boxes choose first: they have the fewest places that are near.
     """
@@ -23,10 +23,9 @@ def place_labels(
         corners = _corners(boxes_xyxy[number], width, height)
         fitting = [_inside(corner, width, height, area_wh) for corner in corners]
         rectangles = [np.array([x, y, x + width, y + height]) for x, y in fitting]
-        others = [box for other, box in enumerate(boxes_xyxy) if other != number]
         # A covered label cannot be read, a covered face only looks bad; of equally good places, the first.
         costs = [
-            (sum(_overlap(one, label) for label in placed.values()), sum(_overlap(one, box) for box in others))
+            (sum(_overlap(one, label) for label in placed.values()), sum(_overlap(one, box) for box in boxes_xyxy))
             for one in rectangles
         ]
         placed[number] = rectangles[costs.index(min(costs))]

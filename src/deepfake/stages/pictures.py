@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from deepfake.report.frames import Page, Place
 
 MOST_FRAMES = 6  # of a video that are shown
+FRAMES_OF_CROWDS = 2  # with more than CROWD people, which want larger frames
+CROWD = 4
 
 
 def picture_names(paths: Sequence[str]) -> dict[str, str]:
@@ -79,7 +81,7 @@ def _frames(cfg: Config, one: Verdict) -> list[Frame]:
     from deepfake.sources.tree import kind_of
 
     numbers = one.faces.frame_idx.drop_duplicates().to_numpy("int64")
-    shown = numbers[spread_indices(len(numbers), MOST_FRAMES)]
+    shown = numbers[spread_indices(len(numbers), FRAMES_OF_CROWDS if one.people > CROWD else MOST_FRAMES)]
     limits = Limits(cfg.extract.max_megapixels, cfg.extract.max_minutes)
     medium = open_medium(Path(one.path), kind_of(one.path), cfg.extract.num_frames, limits)
     medium.frame_idx = shown
@@ -107,7 +109,8 @@ def _curves(faces: pd.DataFrame) -> dict[int, tuple[np.ndarray, np.ndarray]]:
 def _summary(one: Verdict) -> str:
     if one.error:
         return f"{one.detail}: {chance(one.logit):.3f}"
-    spread = f" ({chance(one.lowest):.3f} to {chance(one.highest):.3f})" if one.lowest != one.highest else ""
+    spread = f" (each fold alone: {chance(one.lowest):.3f} to {chance(one.highest):.3f})"
+    spread = spread if one.lowest != one.highest else ""
     counts = ((one.people, "person", "people"), (one.num_faces, "face", "faces"), (one.num_frames, "frame", "frames"))
     told = ", ".join(f"{count} {single if count == 1 else more}" for count, single, more in counts if count)
     return f"{one.verdict}: P(fake) {chance(one.logit):.3f}{spread}; {told}"
