@@ -178,7 +178,8 @@ def _name_files(files: list[str], stages: list[str], options: list[str]) -> tupl
         return stages, options
     if "check" in stages and len(named) > 1:
         raise UserError(f"{', '.join(named)}: one file at a time")
-    if "check" not in stages and ("train" in stages or not {"infer", "judge"} & {*stages}):
+    judged = {"infer", "judge"} & {*stages} and {*stages} <= {"index", "extract", "infer", "judge"}
+    if "check" not in stages and not judged:
         raise UserError(f"{named[0]!r} is a file, which only infer and check take: python -m deepfake infer {named[0]}")
     rest = [option for option in options if not option.startswith("input=")]
     return stages if "check" in stages else ["judge"], [*rest, "input=" + "\n".join(named)]

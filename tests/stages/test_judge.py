@@ -138,6 +138,7 @@ def test_what_cannot_be_judged_is_named(
         (["infer", "files", "json=files"], "json=files is a folder"),
         (["infer", "files", "pictures=files/notes.txt"], "pictures=files/notes.txt is a file"),
         (["judge"], "judge needs files"),
+        (["ledger", "infer", "files"], "'files' is a file, which only infer and check take"),
         (["train", "infer", "files"], "'files' is a file, which only infer and check take"),
     ],
 )

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -48,11 +49,11 @@ def run(cfg: Config) -> None:
     plan = read_plan(cfg)
     threshold = cfg.submit.threshold if plan.threshold is None else plan.threshold
     verdicts = _judge(cfg, plan, threshold, named.media)
+    print(as_table(plan, threshold, verdicts))
     if cfg.json:
         write_json(as_json(cfg.run, plan, threshold, verdicts, named.others), Path(cfg.json))
     if cfg.pictures:
         draw_pictures(cfg, verdicts, threshold)
-    print(as_table(plan, threshold, verdicts))
     say("judge", f"{count_verdicts(verdicts)}; by {listed(f'{one.run} fold {one.fold}' for one in plan.members)}")
     if named.others:
         say("judge", f"left out, as they are no media: {len(named.others)} files: {listed(named.others)}")
@@ -66,6 +67,8 @@ def check(cfg: Config) -> None:
 
 def _check_outputs(cfg: Config, named: Named) -> None:
     """UserError for outputs that could not be written, or would replace what is judged."""
+    if cfg.pictures and find_spec("matplotlib") is None:  # else that would be said when all is judged
+        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
     if cfg.json and Path(cfg.json).is_dir():
         raise UserError(f"json={cfg.json} is a folder: name a file")
     if cfg.pictures and Path(cfg.pictures).exists() and not Path(cfg.pictures).is_dir():

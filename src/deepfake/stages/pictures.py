@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deepfake.report.frames import Page, Place
 
 MOST_FRAMES = 6  # of a video that are shown
-FRAMES_OF_CROWDS = 2  # with more than CROWD people, which want larger frames
+FRAMES_OF_CROWDS = 2  # where a frame has more than CROWD faces, which need larger frames
 CROWD = 4
 
 
@@ -80,8 +80,9 @@ def _frames(cfg: Config, one: Verdict) -> list[Frame]:
     from deepfake.media.video import open_medium
     from deepfake.sources.tree import kind_of
 
-    numbers = one.faces.frame_idx.drop_duplicates().to_numpy("int64")
-    shown = numbers[spread_indices(len(numbers), FRAMES_OF_CROWDS if one.people > CROWD else MOST_FRAMES)]
+    counts = one.faces.groupby("frame_idx", sort=True).size()
+    numbers = counts.index.to_numpy("int64")
+    shown = numbers[spread_indices(len(numbers), FRAMES_OF_CROWDS if counts.max() > CROWD else MOST_FRAMES)]
     limits = Limits(cfg.extract.max_megapixels, cfg.extract.max_minutes)
     medium = open_medium(Path(one.path), kind_of(one.path), cfg.extract.num_frames, limits)
     medium.frame_idx = shown
@@ -108,7 +109,7 @@ def _curves(faces: pd.DataFrame) -> dict[int, tuple[np.ndarray, np.ndarray]]:
 
 def _summary(one: Verdict) -> str:
     if one.error:
-        return f"{one.detail}: {chance(one.logit):.3f}"
+        return f"P(fake) {chance(one.logit):.3f}; {one.detail}"
     spread = f" (each fold alone: {chance(one.lowest):.3f} to {chance(one.highest):.3f})"
     spread = spread if one.lowest != one.highest else ""
     counts = ((one.people, "person", "people"), (one.num_faces, "face", "faces"), (one.num_frames, "frame", "frames"))

@@ -42,7 +42,8 @@ class Verdict:
     @classmethod
     def faceless(cls, path: str, faces: pd.DataFrame, facts: dict[str, Any], stated: dict[str, Any]) -> Verdict:
         """stated: the logit that is stated for such files, and `from`."""
-        detail = f"no face found: P(fake) is the {stated['from']}"
+        note = f"; {facts['note']}" if facts["note"] else ""
+        detail = f"no face found: P(fake) is the {stated['from']}{note}"
         return cls(path, logit=stated["logit"], error="no_face", detail=detail, faces=faces, facts=facts)
 
     @classmethod
