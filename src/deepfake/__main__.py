@@ -38,7 +38,11 @@ STAGES = {
     ),
     "judge": (
         "single files → a table: how probably each is fake; what infer does where files are named",
-        ("paths", "infer", "submit.threshold", "name", "fold", "num_workers", "input", "json", "pictures"),
+        (
+            *("paths.runs", "extract.max_megapixels", "extract.max_minutes", "extract.timeout_s"),
+            *("infer.batch_size", "infer.tta", "infer.compile", "submit.threshold"),
+            *("name", "fold", "num_workers", "input", "json", "pictures"),
+        ),
     ),
     "check": (
         "a submission file → every fault by name, or that it is right",
@@ -164,10 +168,10 @@ def _check_words(arguments: list[str], stages: list[str]) -> None:
 def _is_file(word: str) -> bool:
     """Whether a word names files: it is neither a stage nor a key, and there, or written like a path or a pattern."""
     keys = {key for key, _, _ in knobs(Config())}
-    sections = {key.partition(".")[0] for key in keys if "." in key}
-    if word in STAGES or word in keys or word.partition(".")[0] in sections:
+    if word in STAGES or word in keys:
         return False
-    return any(sign in word for sign in "/.*?") or os.path.exists(word)
+    is_mistyped_key = word.partition(".")[0] in {key.partition(".")[0] for key in keys if "." in key}
+    return os.path.exists(word) or (any(sign in word for sign in "/.*?") and not is_mistyped_key)
 
 
 def _name_files(files: list[str], stages: list[str], options: list[str]) -> tuple[list[str], list[str]]:

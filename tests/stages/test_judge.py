@@ -106,7 +106,7 @@ def test_what_cannot_be_judged_is_named(
     assert line_of(done, "files/plain.png")[2:8] == ["-", "-", "-", "0", "0", "0"]
     assert "corrupt: " in done.output and "no face found: P(fake) is the share of fakes in training" in done.output
     assert "1 without a face, 1 unreadable" in done.output
-    assert "no media: 1 files: files/notes.txt" in done.output
+    assert "no media, left out (1): files/notes.txt" in done.output
     judged = json.loads((tmp_path / "out/all.json").read_text())
     by_name = {Path(file["file"]).name: file for file in judged["files"]}
     assert judged["no_media"] == ["files/notes.txt"] and len(by_name) == 4
@@ -158,7 +158,9 @@ def test_the_run_has_to_be_clear(deepfake: Command, trained: Path, files: Path, 
         shutil.copytree(trained / "runs/people", tmp_path / "runs" / name)
     done = deepfake("infer", "files")
     assert done.status == 2 and "2 runs could judge: choose one of one, two by name=" in done.output
-    done = deepfake("infer", "files/*.png", "name=two", "fold=1")
+    shutil.copy(files / "plain.png", tmp_path / "train.png")  # a word that begins like a key
+    done = deepfake("infer", "files/*.png", "train.png", "name=two", "fold=1")
+    assert "2 files: 2 without a face" in done.output
     assert done.status == 0 and "by two fold 1" in done.output and "highest" not in done.output
 
 

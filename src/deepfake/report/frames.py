@@ -105,7 +105,7 @@ def _arrange(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, float]:
     for columns in range(1, len(sizes_hw) + 1):
         rows = -(-len(sizes_hw) // columns)
         scale = min(FRAMES_WH[0] / columns / width, FRAMES_WH[1] / rows / height, MOST_ENLARGED)
-        best = max(best, (columns, float(scale)), key=lambda pair: pair[1])
+        best = max(best, (columns, float(scale)), key=lambda pair: (pair[1], pair[0]))  # wide rather than high
     return best
 
 
@@ -217,13 +217,14 @@ def _draw_label(
 
 def _draw_curves(axes: Axes, page: Page) -> None:
     """P(fake) of each person over time; of many people, those after the first few in grey."""
+    alone = len(page.curves) == 1
     for number, (track_id, (times_s, probs)) in enumerate(page.curves.items()):
         named = number < MOST_LINES
         rest = "" if number > MOST_LINES else f"{len(page.curves) - MOST_LINES} more"
         axes.plot(
             times_s, probs, marker="o", markersize=5 if named else 3, linewidth=2 if named else 1,
             color=PEOPLE[number] if named else "#b0b0b0", zorder=3 if named else 2,
-            label=(f"person {track_id + 1}" if named else rest) or None,
+            label=("score" if alone else f"person {track_id + 1}" if named else rest) or None,
         )  # fmt: skip
     axes.axhline(page.threshold, color="black", linestyle="--", linewidth=1, label=f"fake from {page.threshold:.2f}")
     axes.set_ylim(-0.03, 1.03)

@@ -56,7 +56,7 @@ def run(cfg: Config) -> None:
         draw_pictures(cfg, verdicts, threshold)
     say("judge", f"{count_verdicts(verdicts)}; by {listed(f'{one.run} fold {one.fold}' for one in plan.members)}")
     if named.others:
-        say("judge", f"left out, as they are no media: {len(named.others)} files: {listed(named.others)}")
+        say("judge", f"no media, left out ({len(named.others)}): {listed(named.others)}")
 
 
 def check(cfg: Config) -> None:
