@@ -11,7 +11,10 @@ import deepfake
 from deepfake.__main__ import STAGES
 
 ROOT = Path(deepfake.__file__).parent
-ROOMS = {"sources": {"forge"}, "media": set(), "forge": set(), "learn": {"forge"}, "score": set(), "folds": set()}
+ROOMS = {
+    **{"sources": {"forge"}, "media": set(), "forge": set(), "learn": {"forge"}, "score": set(), "report": set()},
+    "folds": set(),
+}
 MODULES = {
     ".".join(("deepfake", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
@@ -68,7 +71,7 @@ import importlib, sys
 light, others = sys.argv[1].split(","), sys.argv[2].split(",")
 for module in light:
     importlib.import_module(module)
-heavy = {"torch", "pandas", "omegaconf", "timm", "cv2"} & sys.modules.keys()
+heavy = {"torch", "pandas", "omegaconf", "timm", "cv2", "matplotlib"} & sys.modules.keys()
 assert not heavy, f"imported at module level: {heavy}"
 for module in others:
     importlib.import_module(module)

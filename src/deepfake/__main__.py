@@ -31,7 +31,18 @@ STAGES = {
     ),
     "infer": (
         "trained folds and test crops → what is handed in, checked",
-        ("paths", "data", "crop", "extract", "infer", "submit", "name", "fold", "num_workers"),
+        (
+            *("paths", "data", "crop", "extract", "infer", "submit", "name", "fold", "num_workers"),
+            *("input", "json", "pictures"),
+        ),
+    ),
+    "judge": (
+        "single files → a table: how probably each is fake; what infer does where files are named",
+        (
+            *("paths.runs", "extract.max_megapixels", "extract.max_minutes", "extract.timeout_s"),
+            *("infer.batch_size", "infer.tta", "infer.compile", "submit.threshold"),
+            *("name", "fold", "num_workers", "input", "json", "pictures"),
+        ),
     ),
     "check": (
         "a submission file → every fault by name, or that it is right",
@@ -42,8 +53,6 @@ STAGES = {
         ("paths", "name", "public", "private"),
     ),
 }
-
-FILE_SUFFIXES = (".csv", ".txt", ".zip", ".json")  # of a word that is no stage but a file
 
 # What a disk that is full, read-only or not there answers.
 OUTPUT_ERRORS = (
@@ -58,6 +67,7 @@ OUTPUT_ERRORS = (
 )
 
 USAGE = """usage: python -m deepfake STAGE [STAGE …] [preset=NAME] [key=value …]
+       python -m deepfake infer FILE [FILE …] [name=RUN] [key=value …]      pictures, clips, folders, patterns in quotes
        python -m deepfake check FILE [key=value …]
        python -m deepfake STAGE --help      every key that the stage reads"""
 
@@ -79,12 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"deepfake {__version__}")
         return 0
     words = [word for word in arguments if "=" not in word and not word.startswith("-")]
-    files = [word for word in words if "/" in word or word.endswith(FILE_SUFFIXES)]
+    files = [word for word in words if _is_file(word)]
     stages = [word for word in words if word not in files]
-    options = [word for word in arguments if "=" in word] + [f"input={file}" for file in files]
+    options = [word for word in arguments if "=" in word]
     try:
         _check_words(arguments, stages)
-        _check_files(files, stages, options)
+        stages, options = _name_files(files, stages, options)
         if not stages or "--help" in arguments or "-h" in arguments:
             print(_help(stages))
         else:
@@ -132,9 +142,11 @@ def _run(stages: list[str], options: list[str]) -> None:
 def _configure(stages: list[str], options: list[str]) -> Config:
     """Inference without training goes by the configuration of the run that it continues, and needs test crops alone;
     a check by itself goes by the one that lies beside the file."""
-    from deepfake.stages.common import run_to_continue, submission_to_check
+    from deepfake.stages.common import run_to_continue, run_to_judge, submission_to_check
 
     cfg = load_config(options)
+    if stages == ["judge"]:
+        return continue_run(*run_to_judge(cfg), options)
     if stages == ["check"]:
         return continue_submission(*submission_to_check(cfg), options)
     if "infer" in stages and "train" not in stages:
@@ -153,12 +165,28 @@ def _check_words(arguments: list[str], stages: list[str]) -> None:
             raise UserError(f"{word!r}: settings are written key=value, without dashes; --help prints the keys")
 
 
-def _check_files(files: list[str], stages: list[str], options: list[str]) -> None:
-    if files and "check" not in stages:
-        raise UserError(f"{files[0]!r} is a file, which only check takes: python -m deepfake check {files[0]}")
-    given = [option for option in options if option.startswith("input=")]
-    if len(given) > 1:
-        raise UserError(f"{', '.join(given)}: one file at a time")
+def _is_file(word: str) -> bool:
+    """Whether a word names files: it is neither a stage nor a key, and there, or written like a path or a pattern."""
+    keys = {key for key, _, _ in knobs(Config())}
+    if word in STAGES or word in keys:
+        return False
+    is_mistyped_key = word.partition(".")[0] in {key.partition(".")[0] for key in keys if "." in key}
+    return os.path.exists(word) or (any(sign in word for sign in "/.*?") and not is_mistyped_key)
+
+
+def _name_files(files: list[str], stages: list[str], options: list[str]) -> tuple[list[str], list[str]]:
+    """Stages and options, with the files that were named as words in input=. Inference of files is judging them, which
+    needs neither an index nor crops of a data set."""
+    named = [option.removeprefix("input=") for option in options if option.startswith("input=")] + files
+    if not named or not stages:
+        return stages, options
+    if "check" in stages and len(named) > 1:
+        raise UserError(f"{', '.join(named)}: one file at a time")
+    judged = {"infer", "judge"} & {*stages} and {*stages} <= {"index", "extract", "infer", "judge"}
+    if "check" not in stages and not judged:
+        raise UserError(f"{named[0]!r} is a file, which only infer and check take: python -m deepfake infer {named[0]}")
+    rest = [option for option in options if not option.startswith("input=")]
+    return stages if "check" in stages else ["judge"], [*rest, "input=" + "\n".join(named)]
 
 
 def _help(stages: list[str]) -> str:

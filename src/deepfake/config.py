@@ -18,7 +18,10 @@ TRAINED = ("crop", "extract", "folds", "model", "augment", "optim", "train")  # 
 VIEW_NAMES = ("identity", "hflip", "vflip", "rot90", "scale_down", "scale_up", "five_crop", "jpeg")  # learn.views' own
 AUTO_VIEWS = ["auto"]  # infer.tta: those that pay, by the out-of-fold logits
 # Keys that are meant for one command alone: no run goes on with them.
-MOMENTARY = ("extract.retry", "infer.budget_minutes", "submit.to", "submit.message", "input", "public", "private")
+MOMENTARY = (
+    *("extract.retry", "infer.budget_minutes", "submit.to", "submit.message"),
+    *("input", "json", "pictures", "public", "private"),
+)
 
 LayoutName = Literal[
     "auto",
@@ -276,7 +279,11 @@ class Config:
     gpus: int = knob(1, "processes that train together, one a GPU of this machine (torchrun)", low=1, shapes=False)
     nnodes: int = knob(1, "machines that train together; start the same command on each", low=1, shapes=False)
     rdzv_endpoint: str = knob("", "host:port where those machines meet, for nnodes > 1", shapes=False)
-    input: str = knob("", "the file to check", shapes=False)
+    input: str = knob(
+        "", "check: the file to check; infer: files to judge, a file, folder or pattern on each line", shapes=False
+    )
+    json: str = knob("", "file into which the judgement of input= is written for programs", shapes=False)
+    pictures: str = knob("", "folder for a picture of each judged file: frames, faces, scores over time", shapes=False)
     public: float | None = knob(None, "score of the submission name= on the public board", shapes=False)
     private: float | None = knob(None, "score of the submission name= on the private board", shapes=False)
 

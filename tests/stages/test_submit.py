@@ -86,7 +86,7 @@ def test_a_sample_submission_says_what_is_right(deepfake: Command, clips: Path, 
     [
         (["check"], ["check needs a file"]),
         (["check", "no/such.csv", "data.root=clips"], ["unreadable: no/such.csv: No such file"]),
-        (["infer", "x/submission.csv"], ["'x/submission.csv' is a file, which only check takes"]),
+        (["train", "x/submission.csv"], ["'x/submission.csv' is a file, which only infer and check take"]),
         (["check", "a.csv", "b.csv"], ["one file at a time"]),
         (["check", "a.csv", "data.name=other"], ["data/other/media.parquet does not exist"]),
         (["check", "a.csv", "data.root=clips", "submit.format=dfcd"], ["submit.format=dfcd", "dfdc"]),

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,19 @@ def run_to_continue(cfg: Config) -> dict[str, Any]:
         folder = layout.run_folder(cfg.paths.runs, run)
         raise UserError(f"{folder} holds no trained fold; {known}. Train with ./run_train.sh first")
     return read_run_config(next(iter(folds.values())))["config"]
+
+
+def run_to_judge(cfg: Config) -> tuple[str, dict[str, Any]]:
+    """The name and the saved configuration of the run or blend that judges: the one that `cfg` names, else the only one
+    there is. UserError where there are none or several, or it has no trained fold."""
+    if not (cfg.name or cfg.runs or cfg.data.name or cfg.data.root or cfg.data.listing):
+        folders = sorted(path.name for path in cfg.paths.runs.glob("*"))
+        blends = [name for name in folders if layout.blend_file(cfg.paths.runs, name).is_file()]
+        there = [name for name in folders if name in blends or trained_folds(cfg.paths.runs, name)]
+        if len(there) > 1:
+            raise UserError(f"{len(there)} runs could judge: choose one of {', '.join(there)} by name=")
+        cfg = replace(cfg, name=there[0]) if there else cfg
+    return cfg.run, run_to_continue(cfg)
 
 
 def read_blend(path: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Cutting:
                 )  # no longer holds
                 handle.flush()
                 self.again += len(anew)
-                for given in cut_all(jobs, _setup(self.cfg), pace):
+                for given in cut_all(jobs, cut_setup(self.cfg), pace):
                     yield given and self._keep(handle, *given, known)
 
     def _keep(self, handle: TextIO, job: Job, outcome: Cut | Failure, known: Entries) -> Entry:
@@ -157,7 +157,8 @@ def _offers(media: pd.DataFrame, group: pd.DataFrame, entries: Entries) -> dict[
     return offers
 
 
-def _setup(cfg: Config) -> Setup:
+def cut_setup(cfg: Config) -> Setup:
+    """What processes cut with: crops go below paths.data."""
     from deepfake.media.cut import CutSettings
     from deepfake.media.medium import Limits
     from deepfake.media.workers import Setup

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deepfake import layout
 from deepfake.config import Config, resolved, shaping
@@ -18,12 +18,11 @@ from deepfake.stages.common import (
     say,
     share,
     test_media,
-    worker_count,
 )
 from deepfake.stages.cutting import is_cut
 from deepfake.stages.feed import Feed, feeding
 from deepfake.stages.plan import Plan, read_plan
-from deepfake.stages.scoring import Parts, Scoring
+from deepfake.stages.scoring import Parts, Scoring, load_panel
 from deepfake.stages.submit import check_submit, write_draft, write_submission
 from deepfake.tables import (
     LOGITS,
@@ -137,7 +136,7 @@ def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
             cfg,
             job.plan,
             feed,
-            lambda: _panel(cfg, job.plan),
+            lambda: load_panel(cfg, job.plan),
             clock,
             views,
             parts,
@@ -146,25 +145,6 @@ def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
         )
         scoring.run()
     return scoring, feed
-
-
-def _panel(cfg: Config, plan: Plan) -> Any:
-    import torch
-
-    from deepfake.learn.engine import choose_precision, prepare_process
-    from deepfake.learn.panel import Panel
-
-    precision = choose_precision(
-        cfg.train.amp if torch.cuda.is_available() else "auto", channels_last=cfg.train.channels_last
-    )
-    prepare_process()
-    return Panel(
-        [member.weights for member in plan.members],
-        precision,
-        batch_size=cfg.infer.batch_size,
-        num_threads=worker_count(cfg.num_workers),
-        compiled=cfg.infer.compile,
-    )
 
 
 def _combined(job: Job, rows: pd.DataFrame) -> pd.Series:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
-from deepfake.stages.common import listed, progress, say
+from deepfake.stages.common import listed, progress, say, worker_count
 from deepfake.stages.feed import Feed
 from deepfake.stages.plan import Plan
 from deepfake.tables import LOGITS
@@ -28,6 +28,52 @@ if TYPE_CHECKING:
 STEP_S = 10.0  # about how long a step between two looks at the clock takes
 STEP_SHARE = 0.03  # of the budget, that at most
 TELLING_S = 1.0  # a step that was shorter, and not of a whole batch, says little of the next ones
+
+
+def load_panel(cfg: Config, plan: Plan) -> Panel:
+    """The plan's models, where and as they compute."""
+    import torch
+
+    from deepfake.learn.engine import choose_precision, prepare_process
+    from deepfake.learn.panel import Panel
+
+    precision = choose_precision(
+        cfg.train.amp if torch.cuda.is_available() else "auto", channels_last=cfg.train.channels_last
+    )
+    prepare_process()
+    return Panel(
+        [member.weights for member in plan.members],
+        precision,
+        batch_size=cfg.infer.batch_size,
+        num_threads=worker_count(cfg.num_workers),
+        compiled=cfg.infer.compile,
+    )
+
+
+def logit_rows(
+    panel: Panel, plan: Plan, faces: pd.DataFrame, crops: list[Path], *, views: list[str], members: int
+) -> pd.DataFrame:
+    """Rows of the logits table of rows of the faces table, whose crops these are, by the plan's first `members`.
+
+    UserError where a logit is not finite.
+    """
+    import pandas as pd
+
+    from deepfake.learn.engine import NonFiniteError
+    from deepfake.score.pool import view_rows
+
+    try:
+        logits = panel.score(crops, views=views, members=members)
+    except NonFiniteError as error:
+        names = listed(faces.media_id.iloc[error.rows].unique())
+        raise UserError(f"{error} ({names}): try train.amp=off, or train with other settings") from error
+    tables = [
+        view_rows(faces, logits[:, number], views).assign(run=member.run, fold=member.fold)
+        for number, member in enumerate(plan.members[:members])
+    ]
+    rows = pd.concat(tables, ignore_index=True).assign(fallback=None)
+    rows.loc[~rows.found, "fallback"] = "no_face"
+    return rows[list(LOGITS.columns)]
 
 
 @dataclass
@@ -216,23 +262,9 @@ class Scoring:
         """Rows of the logits table of some media."""
         import pandas as pd
 
-        from deepfake.learn.engine import NonFiniteError
-        from deepfake.score.pool import view_rows
-
         effort, faces = self.clock.effort, pd.concat(taken, ignore_index=True)
         views = self.views[: effort.views]
-        try:
-            logits = self.panel.score(self._paths(faces), views=views, members=effort.members)
-        except NonFiniteError as error:
-            names = listed(faces.media_id.iloc[error.rows].unique())
-            raise UserError(f"{error} ({names}): try train.amp=off, or train with other settings") from error
-        tables = [
-            view_rows(faces, logits[:, number], views).assign(run=member.run, fold=member.fold)
-            for number, member in enumerate(self.plan.members[: effort.members])
-        ]
-        rows = pd.concat(tables, ignore_index=True).assign(fallback=None)
-        rows.loc[~rows.found, "fallback"] = "no_face"
-        return rows[list(LOGITS.columns)]
+        return logit_rows(self.panel, self.plan, faces, self._paths(faces), views=views, members=effort.members)
 
     def _paths(self, faces: pd.DataFrame) -> list[Path]:
         folder = layout.dataset_folder(self.cfg.paths.data, self.cfg.dataset)

@@ -1,0 +1,32 @@
+"""What was said about media, as a table of text."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """Lines with columns of one width, two blanks between; `right`: which of them end at the right, one a column."""
+    lines = [[_one_line(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        [_pad(cell, width, ends) for cell, width, ends in zip(line, widths, right, strict=True)] for line in lines
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def _pad(cell: str, width: int, right: bool) -> str:
+    blanks = " " * (width - _width(cell))
+    return blanks + cell if right else cell + blanks
+
+
+def _one_line(text: str) -> str:
+    """Without what would move the cursor of a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes: East Asian letters take two, marks above others none."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
