@@ -196,3 +196,24 @@ def test_a_deadline_before_the_first_medium_still_leaves_every_row(deepfake: Com
     table = submission(here)
     assert whole(table) and table.label.nunique() == 1
     assert "30 of 30 (100.0 %) test media got the stated logit" in done.output and "late: " in done.output
+
+
+def no_network(*command: str) -> list[str]:
+    """The command in a network namespace of its own, in which there is no interface that is up."""
+    return ["unshare", "--map-root-user", "--net", *command]
+
+
+@pytest.mark.skipif(
+    subprocess.run(no_network("true"), capture_output=True, check=False).returncode != 0
+    if shutil.which("unshare")
+    else True,
+    reason="needs unshare, and leave to make a network namespace",
+)
+def test_inference_needs_no_network(here: Path) -> None:
+    reach = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
+    alone = subprocess.run(no_network(sys.executable, "-c", reach), capture_output=True, text=True, check=False)
+    assert "Network is unreachable" in alone.stderr
+    command = no_network(sys.executable, "-m", "deepfake", *INFER)
+    done = subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert whole(submission(here))
