@@ -110,7 +110,10 @@ class Table:
             raise UserError(
                 f"{path} is not a {self.name} table ({error}): remove it and run its stage again"
             ) from error
-        return self.check(frame, path)
+        try:
+            return self.check(frame, path)
+        except UserError as error:
+            raise UserError(f"{error}: remove it and run its stage again") from error
 
 
 @dataclass(frozen=True)
@@ -345,7 +348,7 @@ LOGITS = Table(
     (*FACE_KEY, "run", "fold", "view"),
     _FACE_KEY_COLUMNS
     | {
-        "run": Column("string", "name of the run; 'fallback': the row of a medium that gets a stated logit instead"),
+        "run": Column("string", "name of the run; empty: the row of a medium that gets a stated logit instead"),
         "fold": Column("string", "fold of the run whose model spoke: 0, 1, …, full"),
         "view": Column("string", "test-time view, as in infer.tta"),
     }
@@ -392,7 +395,7 @@ LEDGER = Table(
     {
         "name": Column("string", "name of the submission: its folder"),
         "runs": Column("string", "the runs whose models speak in it, with commas between"),
-        "config_sha256": Column("string", "sha256 of the settings that shaped it"),
+        "config_sha256": Column("string", "sha256 of what shaped it: settings, weights, blend, views, media"),
         "git_commit": Column("string", "commit of the code, empty outside a checkout", nullable=True),
         "cv_metric": Column("string", "what cv is: log_loss, auc, …", nullable=True),
         "cv": Column("float64", "nested cross-validation of the whole chain, empty = not known", nullable=True),

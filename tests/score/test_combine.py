@@ -72,7 +72,7 @@ def test_where_no_medium_was_scored_by_all_fewer_speak():
 
 
 def test_media_that_no_blends_runs_have_scored_are_left_out():
-    logits = table(rows("a", "one", [4.0]), rows("b", "two", [4.0]), rows("c", "fallback", [1.0], fallback="late"))
+    logits = table(rows("a", "one", [4.0]), rows("b", "two", [4.0]), rows("c", "", [1.0], fallback="late"))
     assert combine(logits, [BOTH, ALONE]).to_dict() == {"a": 4}
 
 

@@ -97,7 +97,7 @@ def test_logits_tell_whose_face_spoke_how_large_and_how_sharp_it_is(finished: Pa
     for path in (*finished.glob("runs/people/fold*/oof.parquet"), finished / "submissions/people/logits.parquet"):
         rows = pd.read_parquet(path)
         if "run" in rows:
-            rows = rows[rows.run != "fallback"].reset_index(drop=True)
+            rows = rows[rows.run != ""].reset_index(drop=True)
         expected = rows[key].merge(faces, on=key, how="left", validate="many_to_one")
         pd.testing.assert_frame_equal(rows[told], expected[told])
 
@@ -168,7 +168,7 @@ def test_unreadable_and_faceless_media_are_listed_and_get_the_fallback(copy: Pat
         assert labels[name] == pytest.approx(1 / (1 + np.exp(-stated[reason]["logit"])))
     assert len(labels) == 4 and labels["clip.mp4"] != labels["grey.png"]
     logits = pd.read_parquet(folder / "logits.parquet")
-    assert logits[logits.run == "fallback"].set_index("media_id").fallback.to_dict() == reasons
+    assert logits[logits.run == ""].set_index("media_id").fallback.to_dict() == reasons
 
 
 def test_media_that_join_later_are_all_that_is_cut(copy: Path, demo_root: Path) -> None:

@@ -135,7 +135,8 @@ def submit(folder: Path, logits: list[float], name: str = "x", cv: float | None 
     """What infer does once it has logits."""
     cfg = Config(name=name, submit=SubmitConfig(**settings))
     media_logits = pd.Series(logits, index=[f"test/{name}" for name in NAMES])
-    return write_submission(cfg, name, media_logits, runs=["one", "two"], cv=cv, cv_metric="log_loss" if cv else None)
+    measured = {"cv": cv, "cv_metric": "log_loss" if cv else None}
+    return write_submission(cfg, name, media_logits, runs=["one", "two"], config_sha256="0" * 64, **measured)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pandas as pd
 
 from deepfake.score.blend import Blend
 from deepfake.score.pool import POOLINGS
+from deepfake.tables import FACE_KEY
 
 
 def combine(rows: pd.DataFrame, blends: Sequence[Blend]) -> pd.Series:
@@ -31,3 +32,16 @@ def combine(rows: pd.DataFrame, blends: Sequence[Blend]) -> pd.Series:
             off = blends[0].threshold - blend.threshold  # so that all can be cut at the whole's threshold
             logits[ready] = blend.apply(inputs[ready].to_numpy()) + off
     return logits.dropna().sort_index()
+
+
+def media_scores(logits: pd.DataFrame, blends: Sequence[Blend]) -> pd.DataFrame:
+    """The logits table → the scores table: what the blends make of media that models spoke for, what is stated for the
+    others."""
+    stated = logits[logits.run == ""].set_index("media_id")
+    used = logits[logits.fallback.isna()]
+    crops = used.drop_duplicates(list(FACE_KEY)).groupby("media_id")
+    counts = pd.DataFrame({"crops": crops.size(), "frames": crops.frame_idx.nunique()})
+    table = pd.DataFrame({"logit": pd.concat([combine(used, blends), stated.logit.astype(float)])})
+    table["fallback"] = stated.fallback.reindex(table.index)
+    table = table.join(counts).fillna({"crops": 0, "frames": 0}).sort_index()
+    return table.rename_axis("media_id").reset_index()

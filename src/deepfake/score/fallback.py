@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from deepfake.score.pool import mean_logits
+from deepfake.tables import LOGITS
 
 SHARE = "share of fakes in training"
 BELIEF = 4  # media of the prior's share of fakes that are added to those that were seen
@@ -51,3 +52,16 @@ def fallbacks(prior: float, faceless: Sequence[int], unreadable: Sequence[int] =
         source = f"share of fakes in {len(labels)} training media {what}" if len(labels) else SHARE
         found[reason] = {"logit": float(np.log(shrunken / (1 - shrunken))), "from": source}
     return found | {"late": {"logit": prior, "from": SHARE}}
+
+
+def stated_rows(reasons: dict[str, str], stated: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """A row of the logits table, of no run, for each medium that no model speaks for.
+
+    reasons: media_id → reason. stated: as fallbacks gives it.
+    """
+    if not reasons:
+        return LOGITS.empty()
+    rows = pd.DataFrame(list(reasons.items()), columns=["media_id", "fallback"])
+    rows = rows.assign(logit=[stated[reason]["logit"] for reason in rows.fallback], run="", fold="", view="")
+    nothing = {"frame_idx": 0, "face_idx": 0, "found": False, "track_id": 0, "prob": None, "side": 0.0}
+    return rows.assign(**nothing, sharpness=0.0)[list(LOGITS.columns)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from deepfake import layout
@@ -26,6 +26,8 @@ RETRIED = (
     "changed",
     "out_of_memory",
 )  # whenever extraction runs: may be the machine's fault
+
+AHEAD = 16  # media that each process may have cut, or have under way, while models are busy
 
 # {media_id, fingerprint, and rows and facts, or error and detail; stride where it has fewer frames than was asked}
 Entry = dict[str, Any]
@@ -108,6 +110,11 @@ def usual_pace(cfg: Config) -> Pace:
     from deepfake.media.workers import Pace
 
     return Pace(worker_count(cfg.num_workers), cfg.extract.timeout_s)
+
+
+def scoring_pace(cfg: Config) -> Pace:
+    """That of media that are scored as they come: while models are busy, processes go on."""
+    return replace(usual_pace(cfg), ahead=AHEAD)
 
 
 def _still_good(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, entries: Entries) -> Entries:

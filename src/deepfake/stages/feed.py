@@ -11,14 +11,13 @@ from deepfake import layout
 from deepfake.config import Config
 from deepfake.journal import Journal
 from deepfake.stages.common import alone
-from deepfake.stages.cutting import Cutting, Entry, begin_cutting, cut_provenance, is_cut, usual_pace, write_cut
+from deepfake.stages.cutting import Cutting, Entry, begin_cutting, cut_provenance, is_cut, scoring_pace, write_cut
 from deepfake.tables import FACE_KEY, FACES, MEDIA, PROBLEMS, digest
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TICK_S = 0.5  # after so long without a medium, those that are there are scored
-AHEAD = 16  # media that each process may have cut, or have under way, while models are busy
 
 
 @dataclass
@@ -82,7 +81,7 @@ def _take(feed: Feed, entries: list[Entry]) -> None:
 
 
 def _coming(cfg: Config, feed: Feed, cutting: Cutting, stride: Callable[[], int]) -> Iterator[str | None]:
-    pace = replace(usual_pace(cfg), ahead=AHEAD, stride=stride, tick_s=TICK_S)
+    pace = replace(scoring_pace(cfg), stride=stride, tick_s=TICK_S)
     for entry in cutting.outcomes(pace):
         if entry is None:
             yield None

@@ -45,13 +45,15 @@ DRAFT_S = 20.0  # between two drafts of the submission
 class Job:
     """What is scored by what, and the name under which it goes out.
 
-    pooled: logits of media that models have spoken for, by media_id. degraded: what was given up for time, in words.
+    provenance: of all that shapes logits but the crops. pooled: logits of media that models have spoken for, by
+    media_id. degraded: what was given up for time, in words.
     """
 
     cfg: Config
     media: pd.DataFrame
     plan: Plan
     name: str
+    provenance: Provenance
     started_s: float
     pooled: dict[str, float] = field(default_factory=dict)
     drafted_s: float = 0.0
@@ -69,15 +71,15 @@ def run(cfg: Config) -> None:
     check(cfg)
     plan = read_plan(cfg)
     name = cfg.run if cfg.dataset == plan.dataset else f"{cfg.run}_{cfg.dataset}"
-    job = Job(cfg, test_media(cfg), plan, name, started_s)
+    job = Job(cfg, test_media(cfg), plan, name, _provenance(cfg, plan), started_s)
     lock = layout.infer_lock(cfg.paths.submissions, name)
     with alone(lock, f"another process infers into {lock.parent}: wait for it, or stop it"):
-        logits_path, provenance = layout.logits_table(cfg.paths.submissions, name), _provenance(cfg, plan)
-        if is_cut(cfg, job.media, "test") and is_current(logits_path, _of_crops(cfg, provenance)):
+        logits_path = layout.logits_table(cfg.paths.submissions, name)
+        if is_cut(cfg, job.media, "test") and is_current(logits_path, _of_crops(job)):
             say("infer", f"up to date: {logits_path}")
             _submit(job, LOGITS.read(logits_path), None)
         else:
-            _infer(job, provenance)
+            _infer(job)
 
 
 def check(cfg: Config) -> None:
@@ -97,28 +99,31 @@ def _provenance(cfg: Config, plan: Plan) -> Provenance:
     return Provenance("infer", shaping(cfg, "infer") | {"crops": crop_settings(cfg)}, inputs)
 
 
-def _of_crops(cfg: Config, provenance: Provenance) -> Provenance:
+def _of_crops(job: Job) -> Provenance:
     """Of logits of the very crops that are there now."""
-    faces = sha256(layout.faces_table(cfg.paths.data, cfg.dataset))
-    return replace(provenance, inputs=provenance.inputs | {"faces": faces})
+    faces = sha256(layout.faces_table(job.cfg.paths.data, job.cfg.dataset))
+    return replace(job.provenance, inputs=job.provenance.inputs | {"faces": faces})
 
 
-def _infer(job: Job, provenance: Provenance) -> None:
+def _infer(job: Job) -> None:
     import pandas as pd
 
-    cfg, submissions = job.cfg, job.cfg.paths.submissions
-    parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(provenance)))
+    from deepfake.score.fallback import stated_rows
+
+    submissions = job.cfg.paths.submissions
+    parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(job.provenance)))
     for rows in parts.rows:
         job.pooled |= _combined(job, rows).to_dict()
     if parts.rows or not any(layout.submission_folder(submissions, job.name).glob("submission.*")):
         _draft(job)  # else what lies there is no worse than nothing, until the first step
     scoring, feed = _score(job, parts)
-    provenance = _of_crops(cfg, provenance)
+    provenance = _of_crops(job)
     job.degraded = scoring.degraded
     if job.degraded:
         say("infer", f"{job.degraded}; the same command goes on, without infer.budget_minutes to the full")
         provenance = replace(provenance, inputs=provenance.inputs | {"incomplete": job.degraded})
-    rows = pd.concat([*parts.rows, _fallback_rows(job, parts.rows, set(feed.problems))])
+    stated = stated_rows(_reasons(job, parts.rows, set(feed.problems)), job.plan.fallbacks)
+    rows = pd.concat([*parts.rows, stated])
     logits = LOGITS.write(rows, layout.logits_table(submissions, job.name), provenance)
     _submit(job, logits, feed)
     if not job.degraded:
@@ -138,7 +143,6 @@ def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
             feed,
             lambda: load_panel(cfg, job.plan),
             clock,
-            views,
             parts,
             job.started_s,
             lambda rows: _step(job, rows),
@@ -170,31 +174,23 @@ def _draft(job: Job) -> None:
     job.drafted_s = time.monotonic()
 
 
-def _fallback_rows(job: Job, parts: list[pd.DataFrame], unreadable: set[str]) -> pd.DataFrame:
-    """A row with its stated logit for each medium that no model speaks for."""
-    import pandas as pd
-
+def _reasons(job: Job, parts: list[pd.DataFrame], unreadable: set[str]) -> dict[str, str]:
+    """media_id → why no model speaks for it."""
     faceless = set().union(*(rows[rows.fallback.notna()].media_id for rows in parts))
     scored = set().union(*(rows.media_id for rows in parts))
-    reasons = {
+    return {
         media_id: "no_face" if media_id in faceless else "unreadable" if media_id in unreadable else "late"
         for media_id in sorted(job.media.media_id)
         if media_id in faceless or media_id not in scored
     }
-    nothing = {"frame_idx": 0, "face_idx": 0, "fold": "", "view": "", "found": False, "track_id": 0, "prob": None}
-    made = [
-        {"media_id": name, "run": "fallback", "fallback": reason, "logit": job.plan.fallbacks[reason]["logit"]}
-        | nothing
-        | {"side": 0.0, "sharpness": 0.0}
-        for name, reason in reasons.items()
-    ]
-    return pd.DataFrame(made, columns=list(LOGITS.columns)) if made else LOGITS.empty()
 
 
 def _submit(job: Job, logits: pd.DataFrame, feed: Feed | None) -> None:
-    """From all logits to the tables beside the submission, and the submission."""
+    """From all logits to the tables beside the submission, and the submission. feed: None = nothing came from one."""
+    from deepfake.score.combine import media_scores
+
     cfg, folder = job.cfg, layout.submission_folder(job.cfg.paths.submissions, job.name)
-    scores = SCORES.write(_scores(job, logits), layout.scores_table(cfg.paths.submissions, job.name))
+    scores = SCORES.write(media_scores(logits, job.plan.blends), layout.scores_table(cfg.paths.submissions, job.name))
     pooled = scores.set_index("media_id").logit
     if feed is not None:
         PROBLEMS.write(_problems(scores, feed), layout.problems_table(folder, "infer"))
@@ -208,25 +204,11 @@ def _submit(job: Job, logits: pd.DataFrame, feed: Feed | None) -> None:
         job.name,
         pooled,
         runs=job.plan.runs,
+        config_sha256=digest(vars(job.provenance)),
         threshold=job.plan.threshold,
         cv=None if job.degraded else job.plan.cv,
         cv_metric=job.plan.cv_metric,
     )
-
-
-def _scores(job: Job, logits: pd.DataFrame) -> pd.DataFrame:
-    """One row a medium."""
-    import pandas as pd
-
-    used = logits[logits.fallback.isna()]
-    stated = logits[logits.run == "fallback"].set_index("media_id")
-    crops = used.drop_duplicates(["media_id", "frame_idx", "face_idx"]).groupby("media_id")
-    counts = pd.DataFrame({"crops": crops.size(), "frames": crops.frame_idx.nunique()})
-    known = _combined(job, used) if len(used) else pd.Series(dtype=float)
-    table = pd.DataFrame({"logit": pd.concat([known, stated.logit.astype(float)])})
-    table["fallback"] = stated.fallback.reindex(table.index)
-    table = table.join(counts).fillna({"crops": 0, "frames": 0}).sort_index()
-    return table.rename_axis("media_id").reset_index()
 
 
 def _problems(scores: pd.DataFrame, feed: Feed) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
 from deepfake.stages.common import listed, progress, run_to_continue, say
-from deepfake.stages.cutting import cut_setup, usual_pace
+from deepfake.stages.cutting import cut_setup, scoring_pace
 from deepfake.stages.pictures import draw_pictures, picture_names
 from deepfake.stages.plan import Plan, read_plan
 from deepfake.stages.scoring import load_panel, logit_rows
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from deepfake.media.cut import Cut
     from deepfake.media.workers import Failure, Job
     from deepfake.sources.named import Named
-
-AHEAD = 16  # files that each process may have cut, or have under way, while models are busy
 
 Outcome = tuple[str, "Cut | Failure"]  # a file, and what cutting it gave
 
@@ -90,7 +88,7 @@ def _judge(cfg: Config, plan: Plan, threshold: float, paths: tuple[str, ...]) ->
     with TemporaryDirectory(prefix="deepfake_") as folder, progress(len(jobs), "judge", "files") as bar:
         cfg = replace(cfg, paths=replace(cfg.paths, data=Path(folder)))
         bench = _Bench(cfg, plan, threshold)
-        with closing(cut_all(jobs, cut_setup(cfg), replace(usual_pace(cfg), ahead=AHEAD))) as outcomes:
+        with closing(cut_all(jobs, cut_setup(cfg), scoring_pace(cfg))) as outcomes:
             for batch in _batches(outcomes, cfg.infer.batch_size):
                 verdicts |= bench.judge(batch)
                 bar.update(len(batch))

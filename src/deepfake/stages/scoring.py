@@ -119,7 +119,6 @@ class Scoring:
     feed: Feed
     load: Callable[[], Panel]
     clock: Clock
-    views: list[str]
     parts: Parts
     started_s: float
     on_step: Callable[[pd.DataFrame], None]
@@ -192,7 +191,7 @@ class Scoring:
     def _loaded(self) -> Panel:
         """The models, after a first step that nobody times: memory is taken, kernels are chosen, graphs compiled."""
         panel, (_, faces) = self.load(), self.waiting[0]
-        panel.score(self._paths(faces[:1]), views=self.views[:1], members=self.clock.effort.members)
+        panel.score(self._paths(faces[:1]), views=self.plan.views[:1], members=self.clock.effort.members)
         return panel
 
     def _now_s(self) -> float:
@@ -263,7 +262,7 @@ class Scoring:
         import pandas as pd
 
         effort, faces = self.clock.effort, pd.concat(taken, ignore_index=True)
-        views = self.views[: effort.views]
+        views = self.plan.views[: effort.views]
         return logit_rows(self.panel, self.plan, faces, self._paths(faces), views=views, members=effort.members)
 
     def _paths(self, faces: pd.DataFrame) -> list[Path]:

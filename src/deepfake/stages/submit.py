@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake import layout
-from deepfake.config import TRAINED, Config, shaping
+from deepfake.config import Config
 from deepfake.errors import UserError
 from deepfake.stages.common import alone, sample_path, say
-from deepfake.tables import LEDGER, digest, git_commit, sha256
+from deepfake.tables import LEDGER, git_commit, sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,13 +62,15 @@ def write_submission(
     logits: pd.Series,
     *,
     runs: list[str],
+    config_sha256: str,
     threshold: float | None = None,
     cv: float | None = None,
     cv_metric: str | None = None,
 ) -> Path:
     """Write what is handed in, check it, enter it into the ledger and, where asked for, hand it to Kaggle.
 
-    logits: by media_id, finite, for every test medium. runs: whose models speak. threshold: the P(fake) from which a
+    logits: by media_id, finite, for every test medium. runs: whose models speak. config_sha256: of all that shaped
+    them. threshold: the P(fake) from which a
     medium is called fake, where that was tuned; None = submit.threshold. cv: what nested cross-validation gave
     for the whole chain, in cv_metric, where that is known.
     """
@@ -84,7 +86,8 @@ def write_submission(
     say("infer", f"{len(rows)} rows, submit.format={cfg.submit.format}, checked → {path}")
     if flat:
         say("infer", f"{path} is worth nothing: {flat[0]}")
-    _record(cfg, name, path, {"runs": ",".join(runs), "rows": len(rows), "cv": cv, "cv_metric": cv_metric})
+    shaped = {"runs": ",".join(runs), "config_sha256": config_sha256}
+    _record(cfg, name, path, shaped | {"rows": len(rows), "cv": cv, "cv_metric": cv_metric})
     if cfg.submit.to == "kaggle":
         _hand_to_kaggle(cfg, name, path, flat)
     return path
@@ -116,7 +119,6 @@ def _record(cfg: Config, name: str, path: Path, facts: dict[str, Any]) -> None:
 
     row = facts | {
         "name": name,
-        "config_sha256": digest(shaping(cfg, *TRAINED, "infer", "seed")),
         "git_commit": git_commit(),
         "sha256": sha256(path),
         "format": cfg.submit.format,

@@ -72,9 +72,11 @@ class Verdict:
 
 def chance(logit: float | None) -> float | None:
     """Log-odds → probability; None of None."""
+    from deepfake.score.pool import sigmoid
+
     if logit is None or math.isnan(logit):
         return None
-    return 1 / (1 + math.exp(-logit)) if logit > 0 else math.exp(logit) / (1 + math.exp(logit))
+    return float(sigmoid(logit))
 
 
 def as_table(plan: Plan, threshold: float, verdicts: list[Verdict]) -> str:
