@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from deepfake.tables import replacing
 
+_HEAD = '{"media_id": '
+_DECODER = json.JSONDecoder()
+
 
 @dataclass
 class Journal:
-    """Finished media, in the order in which they were finished.
+    """Finished media, in the order in which they were finished; read line by line, as it may outgrow the memory.
 
     The first line holds a digest of the settings: a journal of other settings is thrown away. A line that a kill
     tore is ignored, and its medium done again. It stays when the table is written, so that media which join the data
@@ -22,32 +26,48 @@ class Journal:
     path: Path
     settings_digest: str
 
-    def read(self) -> dict[str, dict[str, Any]]:
-        """media_id → its entry, a dict that names its media_id."""
-        if not self.path.is_file():
-            return {}
-        head, *lines = self.path.read_bytes().split(b"\n")
-        if head.decode(errors="replace") != self.settings_digest:
-            return {}
-        entries = {}
-        for line in lines[:-1]:  # what follows the last newline is empty, or torn
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Each medium's newest entry, a dict whose first key is media_id."""
+        for _, line in self._lines():
             try:
-                entry = json.loads(line)
-                entries[entry["media_id"]] = entry
-            except (ValueError, KeyError, TypeError):  # a damaged line: its medium is done again
+                yield json.loads(line)
+            except ValueError:  # a damaged line: its medium is done again
                 continue
-        return entries
 
     def is_of_other_settings(self) -> bool:
         """Whether the file was written with other settings."""
         if not self.path.is_file():
             return False
-        with open(self.path, errors="replace") as handle:
-            return handle.readline().strip() != self.settings_digest
+        with open(self.path, "rb") as handle:
+            return handle.readline().strip() != self.settings_digest.encode()
 
-    def open(self, entries: dict[str, dict[str, Any]]) -> TextIO:
-        """The file, rewritten with the entries that hold, open for more; a line counts once it is flushed."""
-        with replacing(self.path) as temporary:
-            lines = [self.settings_digest, *(json.dumps(entry) for entry in entries.values())]
-            temporary.write_text("\n".join(lines) + "\n")
+    def open(self, names: Container[str]) -> TextIO:
+        """The file, rewritten with the entries of these media, open for more; a line counts once it is flushed."""
+        with replacing(self.path) as temporary, open(temporary, "wb") as handle:
+            handle.write(f"{self.settings_digest}\n".encode())
+            handle.writelines(line for name, line in self._lines() if name in names)
         return open(self.path, "a")
+
+    def _lines(self) -> Iterator[tuple[str, bytes]]:
+        """The media_id and the line of each medium's newest entry."""
+        if not self.path.is_file() or self.is_of_other_settings():
+            return
+        with open(self.path, "rb") as handle:
+            newest = {name: number for number, line in enumerate(handle) if (name := _name_of(line)) is not None}
+            handle.seek(0)
+            for number, line in enumerate(handle):
+                name = _name_of(line)
+                if name is not None and newest[name] == number:
+                    yield name, line
+
+
+def _name_of(line: bytes) -> str | None:
+    """The media_id that an entry's line begins with; None of other lines, and of one that a kill tore."""
+    text = line.decode(errors="replace")
+    if not (text.startswith(_HEAD) and text.endswith("\n")):
+        return None
+    try:
+        name, _ = _DECODER.raw_decode(text, len(_HEAD))
+    except ValueError:
+        return None
+    return name if isinstance(name, str) else None

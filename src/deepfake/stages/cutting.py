@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from deepfake import layout
@@ -27,6 +28,7 @@ RETRIED = (
     "out_of_memory",
 )  # whenever extraction runs: may be the machine's fault
 
+FEW = 500  # entries that are in memory at once
 AHEAD = 16  # media that each process may have cut, or have under way, while models are busy
 
 # {media_id, fingerprint, and rows and facts, or error and detail; stride where it has fewer frames than was asked}
@@ -38,14 +40,15 @@ Entries = dict[str, Entry]  # by media_id
 class Cutting:
     """Media of a data set that are being cut, some of them long since.
 
-    entries: of media that need not be cut again. again: how many that had been are being cut anew, as other originals
-    have joined.
+    entries: of media that need not be cut again, those of `originals`, which fakes may be cut like, with their rows and
+    facts. again: how many that had been are being cut anew, as other originals have joined.
     """
 
     cfg: Config
     media: pd.DataFrame
     wanted: pd.DataFrame
     journal: Journal
+    originals: set[str]
     entries: Entries = field(default_factory=dict)
     again: int = 0
 
@@ -68,7 +71,7 @@ class Cutting:
 
     def _keep(self, handle: TextIO, job: Job, outcome: Cut | Failure, known: Entries) -> Entry:
         entry = known[job.media_id] | vars(outcome) | ({"stride": job.stride} if job.stride > 1 else {})
-        if self.cfg.extract.reuse_boxes:
+        if job.media_id in self.originals:
             self.entries[job.media_id] = entry
         handle.write(json.dumps(entry) + "\n")
         handle.flush()
@@ -82,9 +85,16 @@ def begin_cutting(
 
     sparse: whether media that were cut with fewer frames, as time was short, stay too.
     """
-    entries = _still_good(cfg, media, wanted, journal.read())
-    kept = {name: entry for name, entry in entries.items() if sparse or "stride" not in entry}
-    return Cutting(cfg, media, wanted, journal, kept)
+    is_good = _goodness(cfg, media, wanted)
+    fakes = wanted[_train_fakes(cfg, wanted)]
+    is_real = (media.label == 0).fillna(False).astype(bool)
+    originals = set(media.media_id[is_real & media.source_id.isin(fakes.source_id.dropna())])
+    kept = {
+        entry["media_id"]: entry if entry["media_id"] in originals else _without_rows(entry)
+        for entry in journal.read()
+        if is_good(entry) and (sparse or "stride" not in entry)
+    }
+    return Cutting(cfg, media, wanted, journal, originals, kept)
 
 
 def is_cut(cfg: Config, wanted: pd.DataFrame, split: str) -> bool:
@@ -117,16 +127,21 @@ def scoring_pace(cfg: Config) -> Pace:
     return replace(usual_pace(cfg), ahead=AHEAD)
 
 
-def _still_good(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, entries: Entries) -> Entries:
-    """Entries of media that have not changed since, but for wanted ones that failed and are to be tried again."""
+def _goodness(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame) -> Callable[[Entry], bool]:
+    """Tells entries of media that have not changed since, but for wanted ones that failed and are to be tried again."""
     prints = dict(zip(media.media_id, media.fingerprint, strict=True))
     ours = set(wanted.media_id)
-    return {
-        name: entry
-        for name, entry in entries.items()
-        if prints.get(name) == entry["fingerprint"]
-        and not (name in ours and "error" in entry and (cfg.extract.retry == "problems" or entry["error"] in RETRIED))
-    }
+
+    def is_good(entry: Entry) -> bool:
+        name, error = entry["media_id"], entry.get("error")
+        tried_again = name in ours and error and (cfg.extract.retry == "problems" or error in RETRIED)
+        return prints.get(name) == entry["fingerprint"] and not tried_again
+
+    return is_good
+
+
+def _without_rows(entry: Entry) -> Entry:
+    return {key: value for key, value in entry.items() if key not in ("rows", "facts")}
 
 
 def _train_fakes(cfg: Config, wanted: pd.DataFrame) -> pd.Series:
@@ -190,16 +205,33 @@ def cut_setup(cfg: Config) -> Setup:
     return Setup(crops, detector if crop.mode == "faces" else None, settings)
 
 
+def faces_of(entries: Iterable[Entry]) -> pd.DataFrame:
+    """The faces table of what these entries gave. Few of them are held as Python's own values, which take ten times the
+    room."""
+    import pandas as pd
+
+    rest, parts = iter(entries), [FACES.empty()]
+    while some := list(islice(rest, FEW)):
+        rows = [row for entry in some for row in entry.get("rows", [])]
+        parts.append(FACES.check(pd.DataFrame(rows, columns=list(FACES.columns))))
+    return pd.concat(parts).sort_values(list(FACE_KEY), ignore_index=True)
+
+
 def write_cut(cfg: Config, journal: Journal, provenance: Provenance) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Journal → faces, extracted and problems, which are given back; every medium is in one of the last two."""
     import pandas as pd
 
     faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
-    entries = journal.read().values()
-    rows = [row for entry in entries for row in entry.get("rows", [])]
-    facts = [{"media_id": entry["media_id"]} | entry["facts"] for entry in entries if "facts" in entry]
-    problems = [entry for entry in entries if "error" in entry]
-    faces = pd.DataFrame(rows, columns=list(FACES.columns)).sort_values(list(FACE_KEY))
+    facts, problems = [], []
+
+    def sorted_in(entry: Entry) -> Entry:
+        if "error" in entry:
+            problems.append(entry)
+        elif "facts" in entry:
+            facts.append({"media_id": entry["media_id"]} | entry["facts"])
+        return entry
+
+    faces = faces_of(map(sorted_in, journal.read()))
     extracted = pd.DataFrame(facts, columns=list(EXTRACTED.columns)).sort_values("media_id")
     problem_table = pd.DataFrame(problems, columns=list(PROBLEMS.columns)).sort_values("media_id")
     seen = pd.concat([extracted.media_id, problem_table.media_id])

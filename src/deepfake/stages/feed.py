@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.journal import Journal
 from deepfake.stages.common import alone
-from deepfake.stages.cutting import Cutting, Entry, begin_cutting, cut_provenance, is_cut, scoring_pace, write_cut
-from deepfake.tables import FACE_KEY, FACES, MEDIA, PROBLEMS, digest
+from deepfake.stages.cutting import (
+    Cutting,
+    Entry,
+    begin_cutting,
+    cut_provenance,
+    faces_of,
+    is_cut,
+    scoring_pace,
+    write_cut,
+)
+from deepfake.tables import FACES, MEDIA, PROBLEMS, digest
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 TICK_S = 0.5  # after so long without a medium, those that are there are scored
+
+
+@dataclass(frozen=True)
+class Cropped:
+    """A medium's rows of the faces table: those from `start` to `stop` of `faces`, which others share."""
+
+    faces: pd.DataFrame
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def frame_idx(self) -> np.ndarray:
+        """(N,) int32, a row each, in order."""
+        return self.faces.frame_idx.to_numpy()[self.start : self.stop]
 
 
 @dataclass
 class Feed:
     """Test media on their way to the models.
 
-    ready: rows of the faces table of media that are cut, by media_id; who takes them away may. sparse: those of which
-    fewer frames than asked for were cut. problems: media_id → (error, detail). uncut: how many are neither. coming: one
-    medium's name each time, once it is in `ready` or `problems`; None as a tick.
+    ready: media that are cut, by media_id; who takes them away may. sparse: those of which fewer frames than asked for
+    were cut. problems: media_id → (error, detail). uncut: how many are neither. coming: one medium's name each time,
+    once it is in `ready` or `problems`; None as a tick.
     """
 
-    ready: dict[str, pd.DataFrame] = field(default_factory=dict)
+    ready: dict[str, Cropped] = field(default_factory=dict)
     sparse: set[str] = field(default_factory=set)
     problems: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     uncut: int = 0
@@ -49,8 +77,9 @@ def feeding(cfg: Config, media: pd.DataFrame, stride: Callable[[], int]) -> Iter
         everything = MEDIA.read(layout.media_table(cfg.paths.data, cfg.dataset))
         cutting = begin_cutting(cfg, everything, media, journal, sparse=cfg.infer.budget_minutes > 0)
         feed = Feed()
-        known = [cutting.entries[name] for name in media.media_id if name in cutting.entries]
-        _take(feed, [entry for entry in known if not entry["offered"]])  # those that were cut as fakes are cut again
+        before = {name: cutting.entries[name] for name in media.media_id if name in cutting.entries}
+        known = {name for name, entry in before.items() if not entry["offered"]}  # cut as fakes are cut again
+        _take(feed, (entry for entry in journal.read() if entry["media_id"] in known))
         feed.uncut = len(media) - len(feed.ready) - len(feed.problems)
         feed.coming = _coming(cfg, feed, cutting, stride)
         try:
@@ -63,21 +92,31 @@ def feeding(cfg: Config, media: pd.DataFrame, stride: Callable[[], int]) -> Iter
 def _of_tables(cfg: Config, media: pd.DataFrame) -> Feed:
     faces = FACES.read(layout.faces_table(cfg.paths.data, cfg.dataset))
     problems = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, cfg.dataset), "extract"))
-    ready = dict(list(faces[faces.media_id.isin(media.media_id)].groupby("media_id")))
+    ready = _by_medium(faces[faces.media_id.isin(media.media_id)])
     ours = problems[problems.media_id.isin(media.media_id)]
     return Feed(ready, problems={row.media_id: (row.error, row.detail) for row in ours.itertuples()})
 
 
-def _take(feed: Feed, entries: list[Entry]) -> None:
+def _take(feed: Feed, entries: Iterable[Entry]) -> None:
     """Sort entries of extraction in."""
-    import pandas as pd
 
-    feed.problems |= {entry["media_id"]: (entry["error"], entry["detail"]) for entry in entries if "error" in entry}
-    feed.sparse |= {entry["media_id"] for entry in entries if "stride" in entry}
-    rows = [row for entry in entries for row in entry.get("rows", [])]
-    if rows:
-        faces = pd.DataFrame(rows, columns=list(FACES.columns)).sort_values(list(FACE_KEY))
-        feed.ready |= dict(list(faces.groupby("media_id")))
+    def sorted_in(entry: Entry) -> Entry:
+        if "error" in entry:
+            feed.problems[entry["media_id"]] = (entry["error"], entry["detail"])
+        if "stride" in entry:
+            feed.sparse.add(entry["media_id"])
+        return entry
+
+    feed.ready |= _by_medium(faces_of(map(sorted_in, entries)))
+
+
+def _by_medium(faces: pd.DataFrame) -> dict[str, Cropped]:
+    """Media by name. faces: rows of the faces table; those of a medium lie together."""
+    import numpy as np
+
+    names = faces.media_id.to_numpy()
+    edges = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)] if len(names) else []
+    return {str(names[start]): Cropped(faces, start, stop) for start, stop in pairwise(edges)}
 
 
 def _coming(cfg: Config, feed: Feed, cutting: Cutting, stride: Callable[[], int]) -> Iterator[str | None]:
@@ -94,7 +133,7 @@ def _coming(cfg: Config, feed: Feed, cutting: Cutting, stride: Callable[[], int]
 def _write(cfg: Config, feed: Feed, journal: Journal) -> None:
     """The tables of what is cut; current alone where that is everything, with every frame."""
     provenance = cut_provenance(cfg, "test")
-    sparse = sum("stride" in entry for entry in journal.read().values())
-    if feed.uncut or sparse:
-        provenance = replace(provenance, inputs=provenance.inputs | {"uncut": feed.uncut, "with_fewer_frames": sparse})
+    if feed.uncut or feed.sparse:
+        partly = {"uncut": feed.uncut, "with_fewer_frames": len(feed.sparse)}
+        provenance = replace(provenance, inputs=provenance.inputs | partly)
     write_cut(cfg, journal, provenance)

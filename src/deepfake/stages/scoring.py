@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
 from deepfake.stages.common import listed, progress, say, worker_count
-from deepfake.stages.feed import Feed
+from deepfake.stages.feed import Cropped, Feed
 from deepfake.stages.plan import Plan
 from deepfake.tables import LOGITS
 
@@ -110,7 +111,7 @@ class Scoring:
     """An inference under way. load: gives the models, asked when there is something to score: the first media are cut
     while they are loaded. on_step: called after each step with the rows that it gave.
 
-    waiting: media with crops that are not scored yet, (media_id, rows of the faces table). cut_crops, waiting_crops:
+    waiting: media with crops that are not scored yet, by name. cut_crops, waiting_crops:
     of all media that are cut, and of waiting ones, at each stride of the clock. sizes: crops of each cut medium.
     """
 
@@ -122,7 +123,7 @@ class Scoring:
     parts: Parts
     started_s: float
     on_step: Callable[[pd.DataFrame], None]
-    waiting: deque[tuple[str, pd.DataFrame]] = field(default_factory=deque)
+    waiting: deque[Cropped] = field(default_factory=deque)
     cut_crops: Counter[int] = field(default_factory=Counter)
     waiting_crops: Counter[int] = field(default_factory=Counter)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -160,7 +161,7 @@ class Scoring:
 
         if not self.parts.rows:
             return set()
-        sizes = self.sizes | {name: len(faces) for name, faces in self.feed.ready.items()}
+        sizes = self.sizes | {name: len(cropped) for name, cropped in self.feed.ready.items()}
         counts = pd.concat([rows.media_id for rows in self.parts.rows]).value_counts()
         each = self.clock.full.members * self.clock.full.views
         return {
@@ -178,20 +179,24 @@ class Scoring:
 
     def _arrive(self, media_id: str, done: set[str]) -> bool:
         """A medium is cut; whether it has to be scored."""
-        faces = self.feed.ready.pop(media_id)
-        crops = self._crops_of(faces)
-        self.sizes[media_id] = len(faces)
+        cropped = self.feed.ready.pop(media_id)
+        crops = self._crops_of(cropped)
+        self.sizes[media_id] = len(cropped)
         self.cut_crops.update(crops)
         self.num_cut += 1
         if media_id not in done:
-            self.waiting.append((media_id, faces))
+            self.waiting.append(cropped)
             self.waiting_crops.update(crops)
         return media_id not in done
 
     def _loaded(self) -> Panel:
         """The models, after a first step that nobody times: memory is taken, kernels are chosen, graphs compiled."""
-        panel, (_, faces) = self.load(), self.waiting[0]
-        panel.score(self._paths(faces[:1]), views=self.plan.views[:1], members=self.clock.effort.members)
+        panel, first = self.load(), self.waiting[0]
+        panel.score(
+            self._paths(first.faces[first.start : first.start + 1]),
+            views=self.plan.views[:1],
+            members=self.clock.effort.members,
+        )
         return panel
 
     def _now_s(self) -> float:
@@ -224,15 +229,18 @@ class Scoring:
 
     def _step(self) -> int:
         """Score some media, keep what came of it, and look at the clock; how many they were."""
+        import numpy as np
+
         self.panel = self.panel or self._loaded()
         wanted, taken, crops = self._step_crops(), [], 0
         while self.waiting and crops < wanted:
-            faces = self.waiting.popleft()[1]
-            self.waiting_crops.subtract(self._crops_of(faces))
-            taken.append(faces[self._kept(faces, self.clock.effort.stride)])
-            crops += len(taken[-1])
+            cropped = self.waiting.popleft()
+            self.waiting_crops.subtract(self._crops_of(cropped))
+            kept = cropped.start + np.flatnonzero(self._kept(cropped, self.clock.effort.stride))
+            taken.append((cropped.faces, kept))
+            crops += len(kept)
         began = time.monotonic()
-        rows = self._score(taken)
+        rows = self._score(_rows_of(taken))
         seconds = time.monotonic() - began
         self.parts.add(rows)
         self.on_step(rows)
@@ -241,27 +249,25 @@ class Scoring:
         self._look_at_the_clock()
         return len(taken)
 
-    def _kept(self, faces: pd.DataFrame, stride: int) -> np.ndarray:
+    def _kept(self, cropped: Cropped, stride: int) -> np.ndarray:
         """Which of a medium's crops are used at a stride of the clock: those of every so many-th frame, evenly; of the
         frames that were cut, one at least."""
         import numpy as np
 
-        frames = np.unique(faces.frame_idx)
+        frames = np.unique(cropped.frame_idx)
         most = -(-self.cfg.extract.num_frames // stride)
         step = max(1, -(-len(frames) // most))
-        return np.isin(faces.frame_idx, frames[(len(frames) - 1) % step // 2 :: step])
+        return np.isin(cropped.frame_idx, frames[(len(frames) - 1) % step // 2 :: step])
 
-    def _crops_of(self, faces: pd.DataFrame) -> dict[int, int]:
+    def _crops_of(self, cropped: Cropped) -> dict[int, int]:
         """How many of a medium's crops are used at each stride."""
         from deepfake.score.clock import STRIDES
 
-        return {stride: int(self._kept(faces, stride).sum()) for stride in STRIDES}
+        return {stride: int(self._kept(cropped, stride).sum()) for stride in STRIDES}
 
-    def _score(self, taken: list[pd.DataFrame]) -> pd.DataFrame:
-        """Rows of the logits table of some media."""
-        import pandas as pd
-
-        effort, faces = self.clock.effort, pd.concat(taken, ignore_index=True)
+    def _score(self, faces: pd.DataFrame) -> pd.DataFrame:
+        """Rows of the logits table of rows of the faces table."""
+        effort = self.clock.effort
         views = self.plan.views[: effort.views]
         return logit_rows(self.panel, self.plan, faces, self._paths(faces), views=views, members=effort.members)
 
@@ -293,3 +299,15 @@ class Scoring:
         after_s = self.clock.forecast_s(crops, self.feed.uncut, self.clock.effort)
         less = f"from here on {self.clock.effort.says(self.clock.full)}, {after_s:.0f} s"
         say("infer", f"{forecast} {budget}{f': {less}' if changed else ''}")
+
+
+def _rows_of(taken: list[tuple[pd.DataFrame, np.ndarray]]) -> pd.DataFrame:
+    """Rows of tables, by their numbers, below one another; tables that follow themselves are cut once."""
+    import numpy as np
+    import pandas as pd
+
+    parts = []
+    for _, group in groupby(taken, key=lambda part: id(part[0])):
+        tables, numbers = zip(*group, strict=True)
+        parts.append(tables[0].iloc[np.concatenate(numbers)])
+    return pd.concat(parts, ignore_index=True)
