@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Recipe, fit
 from deepfake.score.choose import by_worth, choose, crossfit, decide, nested, worth
 from deepfake.score.evidence import Evidence, deal_folds
 from deepfake.score.gain import gain_and_error, metric_of
+from deepfake.score.pool import POOLINGS
 
 MEDIA = 400
 
@@ -126,6 +128,25 @@ def test_a_pooling_that_pays_is_found():
     better = {"mean": told.pooled["mean"], "largest_face": informed(labels, rng, 3)[:, None]}
     told = Evidence(labels, told.folds, told.groups, ("a",), better, {name: -each for name, each in better.items()})
     assert choose(told, "auc")[0].pool == "largest_face"
+
+
+@pytest.mark.parametrize(("metric", "loudness", "offset"), [("log_loss", 8, 0), ("accuracy", 1, 3), ("macro_f1", 1, 3)])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_pooling_is_taken_for_what_putting_logits_right_would_do(seed, metric, loudness, offset):
+    """The mean of crops is best; other poolings happen to be less loud, or to lie elsewhere."""
+    rng = np.random.default_rng(seed)
+    frames, media, labels = 8, np.arange(240), np.arange(240) % 2
+    of_media = labels - 0.5 + 0.7 * rng.normal(size=240)
+    logits = offset + loudness * (of_media[:, None] + 0.5 * rng.normal(size=(240, frames)))
+    rows = pd.DataFrame({"media_id": np.repeat(media, frames), "frame_idx": np.tile(np.arange(frames), 240)})
+    rows = rows.assign(face_idx=0, track_id=0, prob=0.99, side=50.0, sharpness=5.0, logit=logits.ravel())
+    pooled, turned = (
+        {name: pool(rows.assign(logit=sign * rows.logit)).to_numpy()[:, None] for name, pool in POOLINGS.items()}
+        for sign in (1, -1)
+    )
+    recipe, _ = choose(Evidence(labels, media // 2 % 5, media, ("a",), pooled, turned), metric)
+    assert recipe.pool == "mean"
+    assert recipe.finish in ("calibrate", "both") if metric == "log_loss" else recipe.threshold
 
 
 def test_a_threshold_is_tuned_where_it_pays():

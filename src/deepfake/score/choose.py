@@ -15,14 +15,16 @@ from deepfake.score.gain import direction, error_of, errors_needed, gain_and_err
 LEVEL = 0.05  # probability that a step of no worth is taken, over all its candidates
 NOISE_LEVEL = 0.01  # probability that runs which tell nothing are taken to tell something
 DECISIONS = ("accuracy", "macro_f1")
+ROUNDING = 1e-6  # two ways to the same logits differ by less
 
 
 @dataclass(frozen=True)
 class Step:
-    """One question of the choice. gain: of the best candidate over what stood before, cross-fitted, positive = better;
-    error: its standard error; needed: the gain that it had to exceed."""
+    """One question of the choice. metric: that answers it. gain: of the best candidate over what stood before,
+    cross-fitted, positive = better; error: its standard error; needed: the gain that it had to exceed."""
 
     question: str
+    metric: str
     answer: str
     gain: float
     error: float
@@ -30,7 +32,7 @@ class Step:
 
     @property
     def taken(self) -> bool:
-        return self.gain > self.needed
+        return self.gain > max(self.needed, ROUNDING)
 
 
 def crossfit(recipe: Recipe, evidence: Evidence, metric: str) -> np.ndarray:
@@ -55,11 +57,12 @@ def choose(evidence: Evidence, metric: str) -> tuple[Recipe, list[Step]]:
     recipe = Recipe(inverted=inverted)
     if steps[-1].answer == "none":
         return recipe, steps
-    for question, candidates in _questions(metric, len(evidence.runs), tuple(evidence.pooled)):
-        others = [candidate for candidate in candidates(recipe) if candidate != recipe]
+    for question, judge, candidates in _questions(metric, len(evidence.runs), tuple(evidence.pooled)):
+        known = (recipe, _calibrated(recipe)) if question in ("pool", "weights") else (recipe,)
+        others = [candidate for candidate in dict.fromkeys(candidates(recipe)) if candidate not in known]
         if not others:
             continue
-        answer, step = _ask(question, recipe, others, evidence, metric)
+        answer, step = _ask(question, recipe, others, evidence, judge)
         steps.append(step)
         recipe = answer if step.taken else recipe
     return recipe, steps
@@ -145,7 +148,7 @@ def _find_inverted(evidence: Evidence) -> tuple[tuple[str, ...], list[Step]]:
     inverted, steps = [], []
     for run, logits in zip(evidence.runs, evidence.pooled["mean"].T, strict=True):
         away, error = metric_of("auc", labels, logits) - 0.5, error_of("auc", labels, groups, logits)
-        steps.append(Step("signal", "inverted" if away < 0 else "yes", abs(away), error, needed * error))
+        steps.append(Step("signal", "auc", "inverted" if away < 0 else "yes", abs(away), error, needed * error))
         if away < 0 and steps[-1].taken:
             inverted.append(run)
     best = max(steps, key=lambda step: step.gain - step.needed)
@@ -156,35 +159,58 @@ def _find_inverted(evidence: Evidence) -> tuple[tuple[str, ...], list[Step]]:
 
 def _questions(
     metric: str, num_runs: int, poolings: tuple[str, ...]
-) -> Iterator[tuple[str, Callable[[Recipe], list[Recipe]]]]:
-    """What is asked, in order, and the candidates of each answer given what stands."""
+) -> Iterator[tuple[str, str, Callable[[Recipe], list[Recipe]]]]:
+    """What is asked, in order, the metric that answers it, and the candidates given what stands.
+
+    For log loss, what puts logits right comes first, so that no pooling or weighting is taken for what that would do,
+    and once more at the end, for the logits that there are then. For decisions, the AUC says which logits are better:
+    it counts every pair, where a few media that happen to lie at the threshold would make or break an accuracy.
+    """
+    judge = "auc" if metric in DECISIONS else metric
 
     def calibrated_too(recipes: list[Recipe]) -> list[Recipe]:
-        """A pooling or weighting may move all logits; it is also judged with that put right."""
-        return recipes + [replace(recipe, finish="calibrate") for recipe in recipes if metric == "log_loss"]
+        """A pooling or weighting may move all logits; for log loss it is also judged with that put right."""
+        return recipes + [_calibrated(recipe) for recipe in recipes if metric == "log_loss"]
 
-    yield "pool", lambda recipe: calibrated_too([replace(recipe, pool=name) for name in poolings])
-    if num_runs > 1:
-        yield "weights", lambda recipe: calibrated_too([replace(recipe, weights=name) for name in WEIGHTS])
+    def finishes(recipe: Recipe) -> list[Recipe]:
+        return [replace(recipe, finish=name) for name in FINISHES]
+
     if metric == "log_loss":
-        yield "finish", lambda recipe: [replace(recipe, finish=name) for name in FINISHES]
+        yield "finish", metric, finishes
+    yield "pool", judge, lambda recipe: calibrated_too([replace(recipe, pool=name) for name in poolings])
+    if num_runs > 1:
+        yield "weights", judge, lambda recipe: calibrated_too([replace(recipe, weights=name) for name in WEIGHTS])
+    if metric == "log_loss":
+        yield "finish", metric, finishes
     if metric in DECISIONS:
-        yield "threshold", lambda recipe: [replace(recipe, threshold=True)]
+        yield "threshold", metric, lambda recipe: [replace(recipe, threshold=True)]
+
+
+def _calibrated(recipe: Recipe) -> Recipe:
+    return replace(recipe, finish={"none": "calibrate", "clip": "both"}.get(recipe.finish, recipe.finish))
 
 
 def _ask(question: str, recipe: Recipe, others: list[Recipe], evidence: Evidence, metric: str) -> tuple[Recipe, Step]:
-    """The candidate with the largest gain less what was needed of it."""
+    """Of the candidates that pay, the one with the largest gain; where none does, the one that lacked least.
+
+    One that is calibrated besides has to pay over what stands when that is calibrated as well: the lesser of its two
+    gains counts.
+    """
     needed = errors_needed(LEVEL, len(others), evidence.groups)
-    before = crossfit(recipe, evidence, metric)
-    best: tuple[Recipe, Step] | None = None
+    before = {rival: crossfit(rival, evidence, metric) for rival in (recipe, _calibrated(recipe))}
+    steps = {}
     for other in others:
-        after = crossfit(other, evidence, metric)
-        gain, error = gain_and_error(metric, evidence.labels, evidence.groups, before, after)
-        step = Step(question, _changes(recipe, other), gain, error, needed * error)
-        if best is None or step.gain - step.needed > best[1].gain - best[1].needed:
-            best = other, step
-    assert best is not None
-    return best
+        after, changes = crossfit(other, evidence, metric), _changes(recipe, other)
+        rivals = [rival for rival in before if rival == recipe or other == _calibrated(other) != rival]
+        gains = [gain_and_error(metric, evidence.labels, evidence.groups, before[rival], after) for rival in rivals]
+        found = [Step(question, metric, changes, gain, error, needed * error) for gain, error in gains]
+        steps[other] = min(found, key=lambda step: step.gain - step.needed)
+    paying = [other for other in others if steps[other].taken]
+    if paying:
+        best = max(paying, key=lambda other: steps[other].gain)
+    else:
+        best = max(others, key=lambda other: steps[other].gain - steps[other].needed)
+    return best, steps[best]
 
 
 def _changes(old: Recipe, new: Recipe) -> str:

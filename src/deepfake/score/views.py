@@ -40,7 +40,7 @@ def _ask(logits: pd.DataFrame, kept: list[str], labels: np.ndarray, groups: np.n
     for view in candidates:
         after = logits[[*kept, view]].mean(axis=1).to_numpy()
         gain, error = gain_and_error("log_loss", labels, groups, before, after)
-        steps.append(Step("view", view, gain, error, needed * error))
+        steps.append(Step("view", "log_loss", view, gain, error, needed * error))
     return max(steps, key=lambda step: (step.taken, step.gain / costs[step.answer]))
 
 

@@ -187,7 +187,8 @@ def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
     from deepfake.score.gain import metric_of
 
     for step in verdict.steps:
-        say("blend", f"  {_told(step)}: {step.gain:+.4f} ± {step.error:.4f}, asked for {step.needed:.4f}")
+        figures = f"{step.metric} {step.gain:+.4f} ± {step.error:.4f}, asked for {step.needed:.4f}"
+        say("blend", f"  {_told(step)}: {figures}")
     for name in verdict.recipe.inverted:
         say("blend", f"  RUN {name} IS INVERTED: it calls fakes real; its logits are negated. Look at its labels")
     labels = evidence.labels
