@@ -79,10 +79,21 @@ def test_faceforensics_is_a_zip_of_words(tmp_path):
     assert json.loads(text) == {"b.mp4": "fake", "a.mp4": "real", "c.png": "fake"}
 
 
-@pytest.mark.parametrize(("threshold", "labels"), [(0.5, "101"), (0.8, "001"), (0.0, "111"), (1.0, "000")])
-def test_aifactory_has_labels_by_a_threshold(tmp_path, threshold, labels):
+@pytest.mark.parametrize(
+    ("threshold", "labels"), [(0.0, "101"), (np.log(3), "101"), (np.log(4), "001"), (-np.inf, "111"), (np.inf, "000")]
+)
+def test_aifactory_has_labels_from_a_logit_on(tmp_path, threshold, labels):
     rows = csv_rows(written("aifactory", tmp_path, threshold=threshold))
     assert rows[0] == ["filename", "label"] and "".join(row[1] for row in rows[1:]) == labels
+
+
+@pytest.mark.parametrize(
+    ("logits", "threshold", "labels"),
+    [((60, 45, 10), 40, "110"), ((-60, -45, -10), -40, "001"), ((60, 45, 44), 45, "110")],
+)
+def test_sure_logits_are_told_apart_by_a_threshold_that_is_as_sure(tmp_path, logits, threshold, labels):
+    rows = csv_rows(written("aifactory", tmp_path, TABLE.assign(logit=np.array(logits, float)), threshold=threshold))
+    assert "".join(row[1] for row in rows[1:]) == labels
 
 
 def test_every_format_that_may_be_asked_for_is_there():

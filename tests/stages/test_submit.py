@@ -15,8 +15,10 @@ from pipeline import TINY, Done, locked
 
 from deepfake.config import Config, SubmitConfig
 from deepfake.errors import UserError
+from deepfake.score.blend import Blend, Recipe
 from deepfake.score.formats import FORMATS
-from deepfake.stages.submit import write_submission
+from deepfake.stages.plan import Plan
+from deepfake.stages.submit import write_draft, write_submission
 from deepfake.tables import LEDGER, MEDIA, SCORES
 
 Command = Callable[..., Done]
@@ -128,10 +130,35 @@ def test_what_lies_beside_a_file_says_how_to_check_it(deepfake: Command, clips: 
     refused(deepfake("check", "submissions/x/submission.csv"), "config.json is damaged")
 
 
+# --- decisions
+
+
+@pytest.mark.parametrize(("tuned", "labels"), [(None, [0, 0, 1, 1]), (40.0, [0, 0, 0, 1]), (0.0, [0, 1, 1, 1])])
+def test_a_tuned_threshold_goes_before_the_setting_as_the_logit_that_it_is(
+    here: Path, tuned: float | None, labels: list[int]
+) -> None:
+    blend = Blend(("one",), Recipe(threshold=tuned is not None), (1.0,), threshold=tuned or 0.0)
+    plan = Plan([], [blend], ["identity"], {}, "clips")
+    cfg = Config(name="x", submit=SubmitConfig(format="aifactory", threshold=0.75))
+    logits = pd.Series([-60.0, 0.0, 10.0, 45.0], index=[f"test/{name}" for name in NAMES])
+    path = write_submission(cfg, "x", logits, runs=["one"], config_sha256="0" * 64, threshold=plan.threshold)
+    assert pd.read_csv(path).label.tolist() == labels
+    write_draft(cfg, "y", logits, threshold=plan.threshold)
+    assert (path.parent.parent / "y/submission.csv").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("threshold", "label"), [(0.0, 1), (1.0, 0)])
+def test_a_threshold_of_0_or_1_decides_for_all(here: Path, threshold: float, label: int) -> None:
+    path = submit(here, [-1e3, 0, 40, 1e3], format="aifactory", threshold=threshold)
+    assert pd.read_csv(path).label.tolist() == [label] * 4
+
+
 # --- ledger
 
 
-def submit(folder: Path, logits: list[float], name: str = "x", cv: float | None = None, **settings: str) -> Path:
+def submit(
+    folder: Path, logits: list[float], name: str = "x", cv: float | None = None, **settings: str | float
+) -> Path:
     """What infer does once it has logits."""
     cfg = Config(name=name, submit=SubmitConfig(**settings))
     media_logits = pd.Series(logits, index=[f"test/{name}" for name in NAMES])

@@ -67,11 +67,11 @@ class Format:
         """This format with the column names of a sample submission."""
         return replace(self, columns=tuple(sample.columns[:2]))
 
-    def write(self, table: pd.DataFrame, path: Path, *, threshold: float = 0.5) -> None:
+    def write(self, table: pd.DataFrame, path: Path, *, threshold: float = 0.0) -> None:
         """Write the file whole or not at all; the same table gives the same bytes.
 
-        table: name, and logit (log-odds of fake, finite), in the order of rows. threshold: the P(fake) from which a
-        medium is called fake, where the format wants labels or words.
+        table: name, and logit (log-odds of fake, finite), in the order of rows. threshold: the logit from which a
+        medium is called fake, where the format wants labels or words; -inf: all are, inf: none is.
         """
         text = self._encode(list(table.name), self._answers(table.logit.to_numpy(float), threshold))
         with replacing(path) as temporary:
@@ -103,10 +103,10 @@ class Format:
 
     def _answers(self, logits: np.ndarray, threshold: float) -> list[str]:
         assert np.isfinite(logits).all()
-        logits = logits.clip(-MAX_LOGIT, MAX_LOGIT)
         if self.answer in ("label", "word"):
             texts = list(LABELS if self.answer == "label" else WORDS)
-            return [texts[int(fake)] for fake in sigmoid(logits) >= threshold]
+            return [texts[int(fake)] for fake in logits >= threshold]  # not as probabilities, which end at 1
+        logits = logits.clip(-MAX_LOGIT, MAX_LOGIT)
         # P(real) from the logit, as 1 - P(fake) would lose the digits of what is surely real
         return [repr(float(value)) for value in sigmoid(-logits if self.answer == "real" else logits)]
 
