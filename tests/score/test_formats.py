@@ -166,3 +166,32 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, name, content, message
     with pytest.raises(UserError, match=message) as caught:
         FORMATS[name].read(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ntire", "faceforensics"])
+def test_a_zip_with_any_damage_is_read_or_refused(tmp_path, name):
+    rng, refused = np.random.default_rng(0), 0
+    table = pd.DataFrame({"name": [f"{number}.png" for number in range(40)], "logit": rng.normal(size=40)})
+    path = written(name, tmp_path, table)
+    whole = path.read_bytes()
+    damaged = [whole[:-1], whole[:20], b""]
+    for place in range(len(whole)):
+        damaged.append(whole[:place] + bytes([rng.integers(256)]) + whole[place + 1 :])
+    for data in damaged:
+        path.write_bytes(data)
+        try:
+            FORMATS[name].read(path)
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error) and not str(error).endswith("()")
+    assert refused > len(whole) / 2
+
+
+def test_json_without_end_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "submission.zip"
+    for text in ("[" * 100_000, '{"a.png": ' * 100_000):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("submission.json", text)
+        with pytest.raises(UserError, match="no JSON object") as caught:
+            FORMATS["faceforensics"].read(path)
+        assert len(str(caught.value)) < 300

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,6 +23,11 @@ from deepfake.tables import replacing
 MAX_LOGIT = 36.0  # beyond it float64 has no probability below 1: a submission never says 0 or 1 of its own accord
 WORDS = {"real": 0.0, "fake": 1.0}
 LABELS = {"0": 0.0, "1": 1.0}
+# What reading a damaged zip raises; ValueError of places that are none, OSError of bzip2.
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +157,7 @@ def _json_content(text: str, path: Path) -> Content:
     try:
         pairs = json.loads(text, object_pairs_hook=list)
         rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in pairs]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: no JSON object of names and answers ({error})") from error
     return Content((), pd.DataFrame(rows, columns=["name", "value"], dtype=object), [])
 
@@ -157,21 +165,23 @@ def _json_content(text: str, path: Path) -> Content:
 def _text(path: Path, inside: str) -> str:
     try:
         data = path.read_bytes()
-        if inside:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                data = archive.read(_only_name(archive, inside, path))
-        return data.decode()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
+    try:
+        names, data = _unzipped(data, inside) if inside else ([inside], data)
+        if names == [inside]:
+            return data.decode()
+    except DAMAGE as error:
         wanted = f"a zip of {inside}" if inside else "UTF-8 text"
-        raise UserError(f"{path} is not {wanted} ({error})") from error
+        raise UserError(f"{path} is not {wanted} ({str(error) or 'it ends too soon'})") from error
+    raise UserError(f"{path} holds {', '.join(names) or 'nothing'}; allowed: {inside} alone")
 
 
-def _only_name(archive: zipfile.ZipFile, inside: str, path: Path) -> str:
-    if archive.namelist() != [inside]:
-        raise UserError(f"{path} holds {', '.join(archive.namelist()) or 'nothing'}; allowed: {inside} alone")
-    return inside
+def _unzipped(data: bytes, inside: str) -> tuple[list[str], bytes]:
+    """The names in a zip, and what `inside` holds where that is the only one."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        return names, archive.read(inside) if names == [inside] else b""
 
 
 def _zipped(name: str, text: str) -> bytes:
