@@ -14,7 +14,7 @@ import pytest
 
 from deepfake.config import SubmitConfig
 from deepfake.errors import UserError
-from deepfake.score.formats import FORMATS
+from deepfake.score.formats import FORMATS, number
 
 # P(fake) of b is 3/4, of a 1/4, of c 9/10; the rows stand in the order in which they are to be written.
 TABLE = pd.DataFrame({"name": ["b.mp4", "a.mp4", "c.png"], "logit": np.log([3, 1 / 3, 9])})
@@ -195,3 +195,21 @@ def test_json_without_end_is_refused_in_one_line(tmp_path):
         with pytest.raises(UserError, match="no JSON object") as caught:
             FORMATS["faceforensics"].read(path)
         assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["0.1_5", "٠.٥", "1e٣", " 0.5", "0.5\n", "0x1", "1e", ".", "", "naN1", "ınf"])
+def test_only_plain_decimals_are_numbers(text):
+    assert number(text) is None
+
+
+@pytest.mark.parametrize("text", ["0", "1.", ".5", "+0.25", "-2.5E-1", "1e999", "NaN", "-inf", "Infinity"])
+def test_every_plain_decimal_is_the_number_that_it_says(text):
+    assert number(text) == pytest.approx(float(text), nan_ok=True)
+
+
+@pytest.mark.parametrize("first", ["a.mp4, 0.5", "a.mp4,0.1_5", "a.mp4,nan"])
+def test_a_first_line_with_a_score_in_any_spelling_is_no_header(tmp_path, first):
+    path = tmp_path / "submission.csv"
+    path.write_text(f"{first}\nb.mp4,0.5\n")
+    content = FORMATS["csv"].content(path)
+    assert content.header == () and content.rows["name"].tolist() == ["a.mp4", "b.mp4"]

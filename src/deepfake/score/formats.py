@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import lzma
+import re
 import struct
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ from deepfake.tables import replacing
 MAX_LOGIT = 36.0  # beyond it float64 has no probability below 1: a submission never says 0 or 1 of its own accord
 WORDS = {"real": 0.0, "fake": 1.0}
 LABELS = {"0": 0.0, "1": 1.0}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 # What reading a damaged zip raises; ValueError of places that are none, OSError of bzip2.
 DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
@@ -142,15 +144,25 @@ class Format:
 
     def _is_header(self, fields: list[str]) -> bool:
         """A file whose header was forgotten begins with a score."""
-        return self.columns is not None and (tuple(fields) == self.columns or not fields or number(fields[-1]) is None)
+        return self.columns is not None and (tuple(fields) == self.columns or not fields or not is_numeric(fields[-1]))
 
 
 def number(text: str) -> float | None:
-    """The number that a text is, nan and inf among them; None where it is none."""
+    """The number that a text is, nan and inf among them; None where it is none.
+
+    Plain decimals alone, as 0.25 or 2.5e-1: Python also reads 0.1_5, digits of other scripts and spaces around, which
+    boards refuse.
+    """
+    return float(text) if NUMBER.fullmatch(text) else None
+
+
+def is_numeric(text: str) -> bool:
+    """Whether a text is a number in any spelling: where a header should be, it is none."""
     try:
-        return float(text)
+        float(text)
     except ValueError:
-        return None
+        return False
+    return True
 
 
 def _json_content(text: str, path: Path) -> Content:
