@@ -165,11 +165,17 @@ def is_numeric(text: str) -> bool:
     return True
 
 
+class _Pairs(list):
+    """What a JSON object holds, doubled names too."""
+
+
 def _json_content(text: str, path: Path) -> Content:
     try:
-        pairs = json.loads(text, object_pairs_hook=list)
+        pairs = json.loads(text, object_pairs_hook=_Pairs)
+        if not isinstance(pairs, _Pairs):
+            raise ValueError(f"what came is {'an array' if isinstance(pairs, list) else 'a single value'}")
         rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in pairs]
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: no JSON object of names and answers ({error})") from error
     return Content((), pd.DataFrame(rows, columns=["name", "value"], dtype=object), [])
 
