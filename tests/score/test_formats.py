@@ -129,7 +129,7 @@ def test_neighbouring_scores_stay_apart_and_none_is_certain(tmp_path, name):
 
 
 def test_a_sample_gives_its_column_names(tmp_path):
-    sample = pd.DataFrame({"id": ["b"], "score": ["0"], "usage": ["public"]})
+    sample = pd.DataFrame({"id": ["b"], "score": ["0"]})
     FORMATS["dfdc"].like(sample).write(TABLE, tmp_path / "x.csv")
     assert csv_rows(tmp_path / "x.csv")[0] == ["id", "score"]
     assert [name for name, form in FORMATS.items() if not form.takes_sample] == [

@@ -75,7 +75,7 @@ class Format:
 
     def like(self, sample: pd.DataFrame) -> Format:
         """This format with the column names of a sample submission."""
-        return replace(self, columns=tuple(sample.columns[:2]))
+        return replace(self, columns=tuple(sample.columns))
 
     def write(self, table: pd.DataFrame, path: Path, *, threshold: float = 0.0) -> None:
         """Write the file whole or not at all; the same table gives the same bytes.
