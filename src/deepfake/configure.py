@@ -55,15 +55,18 @@ def continue_run(run: str, saved: dict[str, Any], arguments: list[str]) -> Confi
 
 
 def continue_submission(path: Path, saved: dict[str, Any], arguments: list[str]) -> Config:
-    """The configuration to check a submission by: the media and format of its writing, under `key=value` arguments.
+    """The configuration to check a submission by: media, run and format of its writing, and where the tables lay, under
+    `key=value` arguments.
 
     saved: what stands in the submission's config.json, at `path`; nothing where there is none.
     """
     own_data = any(_parse(argument)[0] in (*OWN_DATA, "data.name") for argument in arguments)
+    places = ("paths.data", "paths.folds", "paths.runs")
     kept = [
         (key, value, str(path))
         for key, value in _flatten(saved)
-        if key in ("name", "submit.format", "infer.sample_submission") or (key.startswith("data.") and not own_data)
+        if key in ("name", "submit.format", "infer.sample_submission", *places)
+        or (key.startswith("data.") and not own_data)
     ]
     return load_config(arguments, kept)
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deepfake.score.calibrate import (
@@ -14,6 +15,7 @@ from deepfake.score.calibrate import (
     reliability,
     smoothed_targets,
 )
+from deepfake.score.formats import FORMATS
 from deepfake.score.gain import metric_of
 from deepfake.score.pool import sigmoid
 
@@ -69,6 +71,14 @@ def test_a_threshold_lies_in_the_middle_of_the_widest_gap_that_is_best():
     assert fit_threshold("accuracy", labels, logits) == 4
     assert fit_threshold("macro_f1", labels, logits) == 4
     assert fit_threshold("accuracy", labels, np.zeros(4)) == 0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_a_logit_at_the_threshold_is_scored_as_it_is_submitted(tmp_path, metric):
+    labels, logits = np.array([0, 1, 1]), np.array([1.0, 2.0, 3.0])
+    assert metric_of(metric, labels, logits - 2.0) == 1
+    FORMATS["aifactory"].write(pd.DataFrame({"name": list("abc"), "logit": logits}), tmp_path / "x.csv", threshold=2.0)
+    assert FORMATS["aifactory"].read(tmp_path / "x.csv").score.tolist() == labels.tolist()
 
 
 def test_a_threshold_for_macro_f1_cares_for_the_rare_class():

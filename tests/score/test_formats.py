@@ -14,7 +14,7 @@ import pytest
 
 from deepfake.config import SubmitConfig
 from deepfake.errors import UserError
-from deepfake.score.formats import FORMATS
+from deepfake.score.formats import FORMATS, number
 
 # P(fake) of b is 3/4, of a 1/4, of c 9/10; the rows stand in the order in which they are to be written.
 TABLE = pd.DataFrame({"name": ["b.mp4", "a.mp4", "c.png"], "logit": np.log([3, 1 / 3, 9])})
@@ -79,10 +79,21 @@ def test_faceforensics_is_a_zip_of_words(tmp_path):
     assert json.loads(text) == {"b.mp4": "fake", "a.mp4": "real", "c.png": "fake"}
 
 
-@pytest.mark.parametrize(("threshold", "labels"), [(0.5, "101"), (0.8, "001"), (0.0, "111"), (1.0, "000")])
-def test_aifactory_has_labels_by_a_threshold(tmp_path, threshold, labels):
+@pytest.mark.parametrize(
+    ("threshold", "labels"), [(0.0, "101"), (np.log(3), "101"), (np.log(4), "001"), (-np.inf, "111"), (np.inf, "000")]
+)
+def test_aifactory_has_labels_from_a_logit_on(tmp_path, threshold, labels):
     rows = csv_rows(written("aifactory", tmp_path, threshold=threshold))
     assert rows[0] == ["filename", "label"] and "".join(row[1] for row in rows[1:]) == labels
+
+
+@pytest.mark.parametrize(
+    ("logits", "threshold", "labels"),
+    [((60, 45, 10), 40, "110"), ((-60, -45, -10), -40, "001"), ((60, 45, 44), 45, "110")],
+)
+def test_sure_logits_are_told_apart_by_a_threshold_that_is_as_sure(tmp_path, logits, threshold, labels):
+    rows = csv_rows(written("aifactory", tmp_path, TABLE.assign(logit=np.array(logits, float)), threshold=threshold))
+    assert "".join(row[1] for row in rows[1:]) == labels
 
 
 def test_every_format_that_may_be_asked_for_is_there():
@@ -118,7 +129,7 @@ def test_neighbouring_scores_stay_apart_and_none_is_certain(tmp_path, name):
 
 
 def test_a_sample_gives_its_column_names(tmp_path):
-    sample = pd.DataFrame({"id": ["b"], "score": ["0"], "usage": ["public"]})
+    sample = pd.DataFrame({"id": ["b"], "score": ["0"]})
     FORMATS["dfdc"].like(sample).write(TABLE, tmp_path / "x.csv")
     assert csv_rows(tmp_path / "x.csv")[0] == ["id", "score"]
     assert [name for name, form in FORMATS.items() if not form.takes_sample] == [
@@ -155,3 +166,50 @@ def test_what_cannot_be_read_is_refused_by_name(tmp_path, name, content, message
     with pytest.raises(UserError, match=message) as caught:
         FORMATS[name].read(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["ntire", "faceforensics"])
+def test_a_zip_with_any_damage_is_read_or_refused(tmp_path, name):
+    rng, refused = np.random.default_rng(0), 0
+    table = pd.DataFrame({"name": [f"{number}.png" for number in range(40)], "logit": rng.normal(size=40)})
+    path = written(name, tmp_path, table)
+    whole = path.read_bytes()
+    damaged = [whole[:-1], whole[:20], b""]
+    for place in range(len(whole)):
+        damaged.append(whole[:place] + bytes([rng.integers(256)]) + whole[place + 1 :])
+    for data in damaged:
+        path.write_bytes(data)
+        try:
+            FORMATS[name].read(path)
+        except UserError as error:
+            refused += 1
+            assert str(path) in str(error) and not str(error).endswith("()")
+    assert refused > len(whole) / 2
+
+
+def test_json_without_end_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "submission.zip"
+    for text in ("[" * 100_000, '{"a.png": ' * 100_000):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("submission.json", text)
+        with pytest.raises(UserError, match="no JSON object") as caught:
+            FORMATS["faceforensics"].read(path)
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["0.1_5", "٠.٥", "1e٣", " 0.5", "0.5\n", "0x1", "1e", ".", "", "naN1", "ınf"])
+def test_only_plain_decimals_are_numbers(text):
+    assert number(text) is None
+
+
+@pytest.mark.parametrize("text", ["0", "1.", ".5", "+0.25", "-2.5E-1", "1e999", "NaN", "-inf", "Infinity"])
+def test_every_plain_decimal_is_the_number_that_it_says(text):
+    assert number(text) == pytest.approx(float(text), nan_ok=True)
+
+
+@pytest.mark.parametrize("first", ["a.mp4, 0.5", "a.mp4,0.1_5", "a.mp4,nan"])
+def test_a_first_line_with_a_score_in_any_spelling_is_no_header(tmp_path, first):
+    path = tmp_path / "submission.csv"
+    path.write_text(f"{first}\nb.mp4,0.5\n")
+    content = FORMATS["csv"].content(path)
+    assert content.header == () and content.rows["name"].tolist() == ["a.mp4", "b.mp4"]

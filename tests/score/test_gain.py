@@ -13,8 +13,8 @@ BY_SKLEARN = {
     "log_loss": lambda labels, logits: log_loss(labels, 1 / (1 + np.exp(-logits))),
     "auc": roc_auc_score,
     "ap": average_precision_score,
-    "accuracy": lambda labels, logits: accuracy_score(labels, logits > 0),
-    "macro_f1": lambda labels, logits: f1_score(labels, logits > 0, average="macro"),
+    "accuracy": lambda labels, logits: accuracy_score(labels, logits >= 0),
+    "macro_f1": lambda labels, logits: f1_score(labels, logits >= 0, average="macro"),
 }
 
 

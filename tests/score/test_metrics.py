@@ -41,8 +41,8 @@ def test_ap_is_the_mean_precision_at_the_fakes():
     assert binary_metrics([1, 0, 1], [3.0, 2.0, 1.0])["ap"] == pytest.approx((1 / 1 + 2 / 3) / 2)
 
 
-def test_accuracy_counts_logits_above_nothing_as_fake():
-    assert binary_metrics([1, 1, 0, 0], [0.1, 0.0, 0.0, 0.1])["accuracy"] == 0.5
+def test_accuracy_counts_logits_from_nothing_on_as_fake():
+    assert binary_metrics([1, 1, 0, 0], [0.1, 0.0, -0.1, 0.1])["accuracy"] == 0.75
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_with_one_class_there_is_no_order_but_there_is_a_loss(label):
     assert math.isnan(scores["ap"])
     assert math.isnan(scores["eer"])
     assert scores["log_loss"] == pytest.approx(math.log(2))
-    assert scores["accuracy"] == 1 - label
+    assert scores["accuracy"] == label
 
 
 def test_the_metrics_are_those_that_have_a_direction():

@@ -11,6 +11,7 @@ from deepfake.score.pool import (
     confident,
     crop_logits,
     largest_face,
+    log_odds,
     mean,
     mean_by_prob,
     mean_by_sharpness,
@@ -322,3 +323,11 @@ def test_each_view_gives_each_crop_a_row():
         "logit": [1.0, 3.0, 2.0, 4.0],
     }
     assert list(table.index) == [0, 1, 2, 3]
+
+
+def test_log_odds_are_what_the_sigmoid_takes_back():
+    assert [log_odds(prob) for prob in (0.0, 0.5, 1.0)] == [-math.inf, 0, math.inf]
+    assert log_odds(0.75) == pytest.approx(math.log(3), abs=1e-15)
+    assert [sigmoid(log_odds(prob)) for prob in (0.0, 1e-9, 0.3, 1.0)] == pytest.approx(
+        [0.0, 1e-9, 0.3, 1.0], rel=1e-12
+    )

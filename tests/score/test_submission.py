@@ -26,6 +26,7 @@ def test_a_sample_is_read_as_text(sample):
     table = read_sample(sample("id,score\n0012,0.5\n7,1\n"))
     assert table.iloc[:, 0].tolist() == ["0012", "7"]
     assert list(table.columns) == ["id", "score"]
+    assert list(read_sample(sample(b"\xef\xbb\xbflabel,label\r\na,0\r\n")).columns) == ["label", "label"]
 
 
 @pytest.mark.parametrize("name", ["NA", "null", "None"])
@@ -40,7 +41,12 @@ def test_a_name_that_looks_like_nothing_is_a_name(sample, name):
         (b"\xff\xfe\x00\x01", "is not a readable CSV"),
         ('id,score\n"a,0\n', "is not a readable CSV"),
         ("id,score\n", "needs rows and two columns"),
-        ("id\na\n", r"needs rows and two columns, a name and a score; it has \['id'\]"),
+        ("id\na\n", r"needs rows and two columns, a name and a score; it has 1 rows and 1 columns, \['id'\]"),
+        ("id,fake,real\na,0,1\n", r"two columns, .* it has 1 rows and 3 columns, \['id', 'fake', 'real'\]"),
+        ("id,fake\na,0,1\nb,0,1\n", "is not a readable CSV: .*line 2, saw 3"),
+        ("a.mp4,0.5\nb.mp4,0.5\n", r"has no header: its first line is 'a\.mp4,0\.5'"),
+        ("a.mp4,0\n", "needs rows"),
+        ("a.mp4, 1_0\nb.mp4,0\n", "has no header"),
         ("id,score\na,0\na,1\n", "'a' is empty or repeated"),
         ("id,score\n,0\n", "is empty or repeated"),
     ],
@@ -102,7 +108,7 @@ IDS = pd.Series(["two/b.mp4", "one/c.mp4", "two/a.png"])
 
 
 def test_expected_rows_are_the_samples_names_in_its_order_with_the_media_they_mean():
-    asked = pd.DataFrame({"id": ["c", "a"], "fake": ["0", "0"], "usage": ["public", "private"]})
+    asked = pd.DataFrame({"id": ["c", "a"], "fake": ["0", "0"]})
     rows = expected_rows(FORMATS["csv"], IDS, asked)
     assert rows.to_numpy().tolist() == [["c", "one/c.mp4"], ["a", "two/a.png"]]
 

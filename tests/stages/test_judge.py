@@ -19,6 +19,8 @@ import pandas as pd
 import pytest
 from pipeline import TINY, Done, environment
 
+from deepfake.stages.verdict import Verdict
+
 Command = Callable[..., Done]
 
 
@@ -162,6 +164,11 @@ def test_the_run_has_to_be_clear(deepfake: Command, trained: Path, files: Path, 
     done = deepfake("infer", "files/*.png", "train.png", "name=two", "fold=1")
     assert "2 files: 2 without a face" in done.output
     assert done.status == 0 and "by two fold 1" in done.output and "highest" not in done.output
+
+
+def test_a_verdict_is_by_logits_where_probabilities_end() -> None:
+    verdicts = [Verdict.seen("x", pd.DataFrame(), {"note": None}, (logit,) * 3, 50.0) for logit in (60, 50, 45)]
+    assert [one.verdict for one in verdicts] == ["fake", "fake", "real"]
 
 
 def test_an_interrupt_leaves_no_crops(trained: Path, files: Path, temporary: Path) -> None:

@@ -13,11 +13,14 @@ import pandas as pd
 import pytest
 from pipeline import TINY, Done, locked
 
-from deepfake.config import Config, SubmitConfig
+from deepfake.config import Config, SubmitConfig, resolved
+from deepfake.configure import load_config
 from deepfake.errors import UserError
+from deepfake.score.blend import Blend, Recipe
 from deepfake.score.formats import FORMATS
-from deepfake.stages.submit import write_submission
-from deepfake.tables import LEDGER, MEDIA, SCORES
+from deepfake.stages.plan import Plan
+from deepfake.stages.submit import write_draft, write_submission
+from deepfake.tables import LEDGER, MEDIA, OOF, SCORES
 
 Command = Callable[..., Done]
 NAMES = ["a.mp4", "b.mp4", "c.mp4", "d.png"]
@@ -52,7 +55,7 @@ def plant(folder: Path, content: str, name: str = "x", file: str = "submission.c
 # --- check
 
 
-def test_a_right_file_is_one_line_and_status_0(deepfake: Command, clips: Path, tmp_path: Path) -> None:
+def test_a_right_file_is_called_right_and_status_0(deepfake: Command, clips: Path, tmp_path: Path) -> None:
     plant(tmp_path, RIGHT)
     for arguments in (
         ["submissions/x/submission.csv"],
@@ -60,7 +63,8 @@ def test_a_right_file_is_one_line_and_status_0(deepfake: Command, clips: Path, t
         [tmp_path / "submissions/x/submission.csv", "submit.format=dfdc"],
     ):
         done = deepfake("check", *arguments, "data.root=clips")
-        assert done.status == 0 and len(done.output.splitlines()) == 1
+        assert done.status == 0 and len(done.output.splitlines()) == 2
+        assert "compared with nothing: runs/clips has no out-of-fold logits" in done.output
         assert "is right: 4 rows" in done.output and "0.1 to 0.9, mean 0.475" in done.output
 
 
@@ -128,10 +132,102 @@ def test_what_lies_beside_a_file_says_how_to_check_it(deepfake: Command, clips: 
     refused(deepfake("check", "submissions/x/submission.csv"), "config.json is damaged")
 
 
+def plant_run(folder: Path, run: str, logits: dict[str, float], tta: list[str]) -> None:
+    """What check reads of a run: 20 media out of fold, each with these logits by view, and one without a face."""
+    fold = folder / "runs" / run / "fold0"
+    fold.mkdir(parents=True)
+    for name in ("done.json", "best.safetensors"):
+        (fold / name).write_text("{}")
+    (fold / "best.json").write_text(json.dumps({"dataset": "clips"}))
+    (fold / "config.json").write_text(json.dumps({"config": {"infer": {"tta": tta}}, "made_from": {}}))
+    key = {"frame_idx": 0, "face_idx": 0, "track_id": 0, "prob": 0.9, "side": 9.0, "sharpness": 1.0}
+    rows = [
+        {"media_id": f"{number}", "view": view, "found": number > 0, "label": number % 2, **key}
+        | {"logit": logit if number else -50.0}
+        for number in range(21)
+        for view, logit in logits.items()
+    ]
+    OOF.write(pd.DataFrame(rows), fold / "oof.parquet")
+
+
+SURE = RIGHT.replace("0.1", "0.97").replace("0.2", "0.98").replace("0.7", "0.99")  # mean .96, at logit 3.2
+
+
+def test_a_foreign_file_is_compared_by_the_views_that_its_run_infers_with(
+    deepfake: Command, clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "team.csv").write_text(SURE)
+    plant_run(tmp_path, "a", {"identity": 3.2, "vflip": -50.0}, ["identity"])
+    done = deepfake("check", "team.csv", "data.root=clips", "name=a")
+    assert done.status == 0 and len(done.output.splitlines()) == 1, done.output
+    (tmp_path / "team.csv").write_text(RIGHT)
+    done = deepfake("check", "team.csv", "data.root=clips", "name=a")
+    assert "warning: team.csv spread unlike out-of-fold: mean P(fake) 0.475, out-of-fold 0.961" in done.output
+
+
+def test_a_foreign_file_is_compared_with_what_its_blend_was_fitted_on(
+    deepfake: Command, clips: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "team.csv").write_text(SURE)
+    plant_run(tmp_path, "a", {"identity": -20.0, "hflip": -20.0}, ["identity", "hflip"])
+    plant_run(tmp_path, "b", {"identity": 5.2, "hflip": -50.0}, ["identity", "hflip"])
+    blend = Blend(("a", "b"), Recipe(inverted=("a",)), (0.05, 0.5), offset=-0.4)  # 20 / 20 + 5.2 / 2 - .4
+    record = {"blend": blend.to_json(), "of_fewer_runs": [], "views": ["identity"], "weights_sha256": {"a": {}}}
+    (tmp_path / "runs/mix").mkdir()
+    (tmp_path / "runs/mix/blend.json").write_text(json.dumps(record))
+    done = deepfake("check", "team.csv", "data.root=clips", "name=mix")
+    assert done.status == 0 and len(done.output.splitlines()) == 1, done.output
+    (tmp_path / "team.csv").write_text(RIGHT)
+    done = deepfake("check", "team.csv", "data.root=clips", "name=mix")
+    assert done.status == 0 and "mean P(fake) 0.475, out-of-fold 0.961" in done.output, done.output
+    (tmp_path / "runs/mix/blend.json").write_text("{")
+    done = deepfake("check", "team.csv", "data.root=clips", "name=mix")
+    assert done.status == 0 and "compared with nothing: runs/mix/blend.json is damaged" in done.output, done.output
+
+
+def test_a_check_finds_the_tables_where_the_submission_was_written_from(
+    deepfake: Command, clips: Path, tmp_path: Path
+) -> None:
+    path = plant(tmp_path, RIGHT)
+    shutil.move(tmp_path / "data", tmp_path / "alt/data")
+    refused(deepfake("check", path, "data.root=clips"), "data/clips/media.parquet does not exist")
+    saved = resolved(load_config(["data.root=clips", "paths.data=alt/data", "paths.runs=alt/runs"]))
+    (path.parent / "config.json").write_text(json.dumps(saved))
+    done = deepfake("check", path)
+    assert done.status == 0 and "alt/runs" in done.output, done.output
+    assert deepfake("check", path, "data.name=clips").status == 0
+    refused(deepfake("check", path, "paths.data=other"), "other/clips/media.parquet does not exist")
+
+
+# --- decisions
+
+
+@pytest.mark.parametrize(("tuned", "labels"), [(None, [0, 0, 1, 1]), (40.0, [0, 0, 0, 1]), (0.0, [0, 1, 1, 1])])
+def test_a_tuned_threshold_goes_before_the_setting_as_the_logit_that_it_is(
+    here: Path, tuned: float | None, labels: list[int]
+) -> None:
+    blend = Blend(("one",), Recipe(threshold=tuned is not None), (1.0,), threshold=tuned or 0.0)
+    plan = Plan([], [blend], ["identity"], {}, "clips")
+    cfg = Config(name="x", submit=SubmitConfig(format="aifactory", threshold=0.75))
+    logits = pd.Series([-60.0, 0.0, 10.0, 45.0], index=[f"test/{name}" for name in NAMES])
+    path = write_submission(cfg, "x", logits, runs=["one"], config_sha256="0" * 64, threshold=plan.threshold)
+    assert pd.read_csv(path).label.tolist() == labels
+    write_draft(cfg, "y", logits, threshold=plan.threshold)
+    assert (path.parent.parent / "y/submission.csv").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("threshold", "label"), [(0.0, 1), (1.0, 0)])
+def test_a_threshold_of_0_or_1_decides_for_all(here: Path, threshold: float, label: int) -> None:
+    path = submit(here, [-1e3, 0, 40, 1e3], format="aifactory", threshold=threshold)
+    assert pd.read_csv(path).label.tolist() == [label] * 4
+
+
 # --- ledger
 
 
-def submit(folder: Path, logits: list[float], name: str = "x", cv: float | None = None, **settings: str) -> Path:
+def submit(
+    folder: Path, logits: list[float], name: str = "x", cv: float | None = None, **settings: str | float
+) -> Path:
     """What infer does once it has logits."""
     cfg = Config(name=name, submit=SubmitConfig(**settings))
     media_logits = pd.Series(logits, index=[f"test/{name}" for name in NAMES])
@@ -273,6 +369,7 @@ def test_the_whole_way_is_checked_entered_and_handed_in(
     assert "kaggle says: 100% uploaded the board heard" in done.output
     assert kaggle(0)[:4] == ["competitions", "submit", "-c", "deepfakes"]
     assert ledger(tmp_path)["name"].tolist() == ["people"]
+    assert json.loads((tmp_path / "submissions/people/config.json").read_text())["name"] == "people"  # for check
     assert deepfake("check", "submissions/people/submission.csv").status == 0
     sure = pd.read_csv(tmp_path / "submissions/people/submission.csv")
     sure["label"] = np.linspace(0.98, 0.99, len(sure))

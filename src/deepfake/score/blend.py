@@ -35,7 +35,7 @@ class Recipe:
 class Blend:
     """A fitted recipe: clip(slope * (sum of weight * logit + offset) + bias), and the threshold of decisions.
 
-    limit: largest |logit|, None = any.
+    limit: largest |logit|, None = any. threshold: the logit from which a medium is called fake.
     """
 
     runs: tuple[str, ...]

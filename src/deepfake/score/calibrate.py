@@ -58,7 +58,7 @@ def fit_limit(labels: np.ndarray, logits: np.ndarray) -> float | None:
 
 
 def fit_threshold(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
-    """The logit above which a medium is called fake so that accuracy or macro_f1 is highest.
+    """The logit from which a medium is called fake so that accuracy or macro_f1 is highest.
 
     Among equally good ones the middle of the widest gap between neighbouring logits.
     """

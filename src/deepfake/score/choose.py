@@ -89,7 +89,7 @@ class Verdict:
     """What was decided, and what it is worth.
 
     plain: (M,) the plain mean's logits. nested: (M,) those of the whole procedure, on media that had no say.
-    thresholds: (M,) above which it calls them fake. gain: of nested over plain; error: its standard error.
+    thresholds: (M,) from which it calls them fake. gain: of nested over plain; error: its standard error.
     """
 
     recipe: Recipe

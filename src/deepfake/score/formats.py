@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import lzma
+import re
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,6 +24,12 @@ from deepfake.tables import replacing
 MAX_LOGIT = 36.0  # beyond it float64 has no probability below 1: a submission never says 0 or 1 of its own accord
 WORDS = {"real": 0.0, "fake": 1.0}
 LABELS = {"0": 0.0, "1": 1.0}
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+# What reading a damaged zip raises; ValueError of places that are none, OSError of bzip2.
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
+)
 
 
 @dataclass(frozen=True)
@@ -65,13 +75,13 @@ class Format:
 
     def like(self, sample: pd.DataFrame) -> Format:
         """This format with the column names of a sample submission."""
-        return replace(self, columns=tuple(sample.columns[:2]))
+        return replace(self, columns=tuple(sample.columns))
 
-    def write(self, table: pd.DataFrame, path: Path, *, threshold: float = 0.5) -> None:
+    def write(self, table: pd.DataFrame, path: Path, *, threshold: float = 0.0) -> None:
         """Write the file whole or not at all; the same table gives the same bytes.
 
-        table: name, and logit (log-odds of fake, finite), in the order of rows. threshold: the P(fake) from which a
-        medium is called fake, where the format wants labels or words.
+        table: name, and logit (log-odds of fake, finite), in the order of rows. threshold: the logit from which a
+        medium is called fake, where the format wants labels or words; -inf: all are, inf: none is.
         """
         text = self._encode(list(table.name), self._answers(table.logit.to_numpy(float), threshold))
         with replacing(path) as temporary:
@@ -103,10 +113,10 @@ class Format:
 
     def _answers(self, logits: np.ndarray, threshold: float) -> list[str]:
         assert np.isfinite(logits).all()
-        logits = logits.clip(-MAX_LOGIT, MAX_LOGIT)
         if self.answer in ("label", "word"):
             texts = list(LABELS if self.answer == "label" else WORDS)
-            return [texts[int(fake)] for fake in sigmoid(logits) >= threshold]
+            return [texts[int(fake)] for fake in logits >= threshold]  # not as probabilities, which end at 1
+        logits = logits.clip(-MAX_LOGIT, MAX_LOGIT)
         # P(real) from the logit, as 1 - P(fake) would lose the digits of what is surely real
         return [repr(float(value)) for value in sigmoid(-logits if self.answer == "real" else logits)]
 
@@ -134,22 +144,38 @@ class Format:
 
     def _is_header(self, fields: list[str]) -> bool:
         """A file whose header was forgotten begins with a score."""
-        return self.columns is not None and (tuple(fields) == self.columns or not fields or number(fields[-1]) is None)
+        return self.columns is not None and (tuple(fields) == self.columns or not fields or not is_numeric(fields[-1]))
 
 
 def number(text: str) -> float | None:
-    """The number that a text is, nan and inf among them; None where it is none."""
+    """The number that a text is, nan and inf among them; None where it is none.
+
+    Plain decimals alone, as 0.25 or 2.5e-1: Python also reads 0.1_5, digits of other scripts and spaces around, which
+    boards refuse.
+    """
+    return float(text) if NUMBER.fullmatch(text) else None
+
+
+def is_numeric(text: str) -> bool:
+    """Whether a text is a number in any spelling: where a header should be, it is none."""
     try:
-        return float(text)
+        float(text)
     except ValueError:
-        return None
+        return False
+    return True
+
+
+class _Pairs(list):
+    """What a JSON object holds, doubled names too."""
 
 
 def _json_content(text: str, path: Path) -> Content:
     try:
-        pairs = json.loads(text, object_pairs_hook=list)
+        pairs = json.loads(text, object_pairs_hook=_Pairs)
+        if not isinstance(pairs, _Pairs):
+            raise ValueError(f"what came is {'an array' if isinstance(pairs, list) else 'a single value'}")
         rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in pairs]
-    except (ValueError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: no JSON object of names and answers ({error})") from error
     return Content((), pd.DataFrame(rows, columns=["name", "value"], dtype=object), [])
 
@@ -157,21 +183,23 @@ def _json_content(text: str, path: Path) -> Content:
 def _text(path: Path, inside: str) -> str:
     try:
         data = path.read_bytes()
-        if inside:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                data = archive.read(_only_name(archive, inside, path))
-        return data.decode()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, UnicodeDecodeError) as error:
+    try:
+        names, data = _unzipped(data, inside) if inside else ([inside], data)
+        if names == [inside]:
+            return data.decode()
+    except DAMAGE as error:
         wanted = f"a zip of {inside}" if inside else "UTF-8 text"
-        raise UserError(f"{path} is not {wanted} ({error})") from error
+        raise UserError(f"{path} is not {wanted} ({str(error) or 'it ends too soon'})") from error
+    raise UserError(f"{path} holds {', '.join(names) or 'nothing'}; allowed: {inside} alone")
 
 
-def _only_name(archive: zipfile.ZipFile, inside: str, path: Path) -> str:
-    if archive.namelist() != [inside]:
-        raise UserError(f"{path} holds {', '.join(archive.namelist()) or 'nothing'}; allowed: {inside} alone")
-    return inside
+def _unzipped(data: bytes, inside: str) -> tuple[list[str], bytes]:
+    """The names in a zip, and what `inside` holds where that is the only one."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        return names, archive.read(inside) if names == [inside] else b""
 
 
 def _zipped(name: str, text: str) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 
 
 def metric_of(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
-    """One of METRICS, of labels (N,) in {0, 1} and logits (N,); decisions fall at logit 0. nan for auc and ap where a
+    """One of METRICS, of labels (N,) in {0, 1} and logits (N,); called fake from logit 0 on. nan for auc and ap where a
     class is missing."""
     return METRICS[metric](np.asarray(labels), np.asarray(logits, float))[0]
 
@@ -66,7 +66,7 @@ def _log_loss(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray
 
 
 def _accuracy(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
-    return _mean(((logits > 0) == (labels == 1)).astype(float))
+    return _mean(((logits >= 0) == (labels == 1)).astype(float))
 
 
 def _mean(values: np.ndarray) -> tuple[float, np.ndarray]:
@@ -77,7 +77,7 @@ def _macro_f1(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray
     """Mean of the F1 of fakes and of reals; 0 for a class that is neither there nor called, as scikit-learn has it."""
     score, influences = 0.0, np.zeros(len(labels))
     for fake in (True, False):
-        called, there = (logits > 0) == fake, (labels == 1) == fake
+        called, there = (logits >= 0) == fake, (labels == 1) == fake
         size = called.sum() + there.sum()
         if size:
             f1 = 2 * (called & there).sum() / size

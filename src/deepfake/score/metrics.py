@@ -9,7 +9,7 @@ HIGHER_IS_BETTER = {"auc": True, "ap": True, "log_loss": False, "accuracy": True
 
 
 def binary_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-    """auc, ap, log_loss (nats), accuracy (at logit 0) and eer of labels (N,) in {0, 1} and logits (N,).
+    """auc, ap, log_loss (nats), accuracy (fake from logit 0 on) and eer of labels (N,) in {0, 1} and logits (N,).
 
     auc, ap and eer are nan with only one class. The log loss is taken from the logits, with nothing clipped.
     """
@@ -21,7 +21,7 @@ def binary_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
         "auc": float(roc_auc_score(labels, logits)) if both else float("nan"),
         "ap": float(average_precision_score(labels, logits)) if both else float("nan"),
         "log_loss": float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()),
-        "accuracy": float(((logits > 0) == (labels == 1)).mean()),
+        "accuracy": float(((logits >= 0) == (labels == 1)).mean()),
         "eer": equal_error_rate(labels, logits) if both else float("nan"),
     }
 

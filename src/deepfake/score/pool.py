@@ -162,6 +162,12 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -np.asarray(logits, float)))
 
 
+def log_odds(prob: float) -> float:
+    """Probability → log-odds, -inf of 0 and inf of 1."""
+    with np.errstate(divide="ignore"):
+        return float(np.log(np.divide(prob, 1 - prob)))
+
+
 def _to_logit(probs: pd.Series) -> pd.Series:
     """Probabilities above 0 and below 1 → log-odds."""
     return (np.log(probs) - np.log1p(-probs)).rename("logit")

@@ -7,17 +7,28 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from deepfake.errors import UserError
-from deepfake.score.formats import Format
+from deepfake.score.formats import Format, is_numeric
 
 
 def read_sample(path: Path) -> pd.DataFrame:
-    """A sample submission: names in its first column, scores in its second. UserError when it is not one."""
+    """A sample submission: names in its first column, scores in its second, under a header. UserError when it is not
+    one."""
     try:
-        sample = pd.read_csv(path, dtype=str, keep_default_na=False)
+        lines = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path} is not a readable CSV: {error}") from error
-    if len(sample.columns) < 2 or sample.empty:
-        raise UserError(f"{path} needs rows and two columns, a name and a score; it has {list(sample.columns)}")
+        raise UserError(f"{path} is not a readable CSV: {' '.join(str(error).split())}") from error
+    header, sample = list(lines.iloc[0]), lines.iloc[1:].reset_index(drop=True)
+    if len(header) != 2 or sample.empty:
+        raise UserError(
+            f"{path} needs rows and two columns, a name and a score; it has {len(sample)} rows and {len(header)} "
+            f"columns, {header}: name another file by infer.sample_submission="
+        )
+    if is_numeric(header[1]):
+        raise UserError(
+            f"{path} has no header: its first line is {','.join(header)!r}; put the column names that the competition "
+            f"wants above it, as in filename,label"
+        )
+    sample.columns = header
     names = sample.iloc[:, 0]
     wrong = names[(names == "") | names.duplicated()]
     if len(wrong):

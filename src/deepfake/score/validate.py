@@ -146,7 +146,7 @@ def _value_rules(form: Format) -> list[tuple[str, str, Callable[[str], bool]]]:
     allowed = "0 to 1"
     return [
         ("empty", allowed, lambda text: not text.strip()),
-        ("not a number", allowed, lambda text: number(text) is None),
+        ("not a number", f"{allowed}, in plain digits as 0.25 or 2.5e-1", lambda text: number(text) is None),
         ("not finite", allowed, lambda text: not np.isfinite(number(text))),
         ("out of range", allowed, lambda text: not 0 <= number(text) <= 1),
     ]

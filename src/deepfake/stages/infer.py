@@ -195,7 +195,12 @@ def _submit(job: Job, logits: pd.DataFrame, feed: Feed | None) -> None:
     if feed is not None:
         PROBLEMS.write(_problems(scores, feed), layout.problems_table(folder, "infer"))
     members = [f"{member.run} fold {member.fold}" for member in job.plan.members]
-    record = resolved(cfg) | {"models": members, "degraded": job.degraded, "fallbacks": job.plan.fallbacks}
+    record = resolved(cfg) | {
+        "name": cfg.run,
+        "models": members,
+        "degraded": job.degraded,
+        "fallbacks": job.plan.fallbacks,
+    }
     write_json(record, layout.submission_config(cfg.paths.submissions, job.name))
     _tell_fallbacks(job, scores)
     _print_test_score(job, pooled)

@@ -19,7 +19,8 @@ from deepfake.stages.cutting import cut_setup, scoring_pace
 from deepfake.stages.pictures import draw_pictures, picture_names
 from deepfake.stages.plan import Plan, read_plan
 from deepfake.stages.scoring import load_panel, logit_rows
-from deepfake.stages.verdict import Verdict, as_json, as_table, count_verdicts
+from deepfake.stages.submit import decision_logit
+from deepfake.stages.verdict import Verdict, as_json, as_table, chance, count_verdicts
 from deepfake.tables import FACE_KEY, FACES, write_json
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ def run(cfg: Config) -> None:
     named = find_named(cfg.input)
     _check_outputs(cfg, named)
     plan = read_plan(cfg)
-    threshold = cfg.submit.threshold if plan.threshold is None else plan.threshold
+    threshold = decision_logit(cfg, plan.threshold)
     verdicts = _judge(cfg, plan, threshold, named.media)
     print(as_table(plan, threshold, verdicts))
     if cfg.json:
         write_json(as_json(cfg.run, plan, threshold, verdicts, named.others), Path(cfg.json))
     if cfg.pictures:
-        draw_pictures(cfg, verdicts, threshold)
+        draw_pictures(cfg, verdicts, chance(threshold))
     say("judge", f"{count_verdicts(verdicts)}; by {listed(f'{one.run} fold {one.fold}' for one in plan.members)}")
     if named.others:
         say("judge", f"no media, left out ({len(named.others)}): {listed(named.others)}")
@@ -79,7 +80,7 @@ def _check_outputs(cfg: Config, named: Named) -> None:
 
 
 def _judge(cfg: Config, plan: Plan, threshold: float, paths: tuple[str, ...]) -> list[Verdict]:
-    """The verdict on each file, in their order."""
+    """The verdict on each file, in their order. threshold: the logit from which a file is called fake."""
     from deepfake.media.workers import Job, cut_all
     from deepfake.sources.tree import kind_of
 

@@ -39,7 +39,7 @@ def picture_names(paths: Sequence[str]) -> dict[str, str]:
 
 
 def draw_pictures(cfg: Config, verdicts: list[Verdict], threshold: float) -> None:
-    """Write a picture below cfg.pictures for each file that could be read."""
+    """Write a picture below cfg.pictures for each file that could be read. threshold: a P(fake)."""
     from deepfake.media.medium import UnreadableError
     from deepfake.report.frames import draw
 

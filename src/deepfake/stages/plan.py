@@ -43,11 +43,9 @@ class Plan:
 
     @property
     def threshold(self) -> float | None:
-        """The tuned P(fake) from which a medium is called fake; None where none was tuned."""
-        from deepfake.score.pool import sigmoid
-
-        tuned = self.blends[0].threshold
-        return float(sigmoid(tuned)) if tuned else None
+        """The tuned logit from which a medium is called fake; None where none was tuned."""
+        whole = self.blends[0]
+        return whole.threshold if whole.recipe.threshold else None
 
     @property
     def runs(self) -> list[str]:

@@ -48,12 +48,19 @@ def expected_submission(cfg: Config, media_ids: pd.Series) -> tuple[Format, pd.D
     return form.like(sample), expected_rows(form, media_ids, sample, path), True
 
 
+def decision_logit(cfg: Config, tuned: float | None) -> float:
+    """The logit from which a medium is called fake: the tuned one, else submit.threshold's."""
+    from deepfake.score.pool import log_odds
+
+    return log_odds(cfg.submit.threshold) if tuned is None else tuned
+
+
 def write_draft(cfg: Config, name: str, logits: pd.Series, *, threshold: float | None) -> None:
     """What would be handed in if it all ended now; arguments as of write_submission."""
     form, rows, _ = expected_submission(cfg, logits.index.to_series())
     path = layout.submission_file(cfg.paths.submissions, name, form.file)
     scores = rows.assign(logit=logits.loc[rows.media_id].to_numpy())
-    form.write(scores, path, threshold=cfg.submit.threshold if threshold is None else threshold)
+    form.write(scores, path, threshold=decision_logit(cfg, threshold))
 
 
 def write_submission(
@@ -70,16 +77,15 @@ def write_submission(
     """Write what is handed in, check it, enter it into the ledger and, where asked for, hand it to Kaggle.
 
     logits: by media_id, finite, for every test medium. runs: whose models speak. config_sha256: of all that shaped
-    them. threshold: the P(fake) from which a
-    medium is called fake, where that was tuned; None = submit.threshold. cv: what nested cross-validation gave
-    for the whole chain, in cv_metric, where that is known.
+    them. threshold: the logit from which a medium is called fake, where that was tuned; None = submit.threshold. cv:
+    what nested cross-validation gave for the whole chain, in cv_metric, where that is known.
     """
     from deepfake.score.validate import constant_faults, faults
 
     form, rows, ordered = expected_submission(cfg, logits.index.to_series())
     path = layout.submission_file(cfg.paths.submissions, name, form.file)
     scores = rows.assign(logit=logits.loc[rows.media_id].to_numpy())
-    form.write(scores, path, threshold=cfg.submit.threshold if threshold is None else threshold)
+    form.write(scores, path, threshold=decision_logit(cfg, threshold))
     flat = constant_faults(form.read(path).score)
     wrong = [fault for fault in faults(path, form, rows, ordered=ordered, logits=logits) if fault not in flat]
     assert not wrong, f"{path} was written wrong: {wrong}"

@@ -50,9 +50,9 @@ class Verdict:
     def seen(
         cls, path: str, faces: pd.DataFrame, facts: dict[str, Any], logits: tuple[float, float, float], threshold: float
     ) -> Verdict:
-        """logits: of all models, lowest, highest. threshold: the P(fake) from which a file is called fake."""
+        """logits: of all models, lowest, highest. threshold: the logit from which a file is called fake."""
         logit, lowest, highest = map(float, logits)
-        verdict = "fake" if chance(logit) >= threshold else "real"
+        verdict = "fake" if logit >= threshold else "real"
         return cls(path, verdict, logit, lowest, highest, detail=facts["note"] or "", faces=faces, facts=facts)
 
     @property
@@ -80,12 +80,12 @@ def chance(logit: float | None) -> float | None:
 
 
 def as_table(plan: Plan, threshold: float, verdicts: list[Verdict]) -> str:
-    """Lines that say what the columns are, and a line a file."""
+    """Lines that say what the columns are, and a line a file. threshold: the logit from which a file is called fake."""
     from deepfake.report.table import aligned
 
     folds = _num_folds(plan)
     alone = f", lowest and highest of what the models of the {folds} folds say alone" if folds > 1 else ""
-    about = f"P(fake){alone}; fake from {threshold:.4g}; people followed, their faces, and the frames with them"
+    about = f"P(fake){alone}; fake from {chance(threshold):.4g}; people followed, their faces, and the frames with them"
     header = ["file", "P(fake)", *(["lowest", "highest"] if folds > 1 else []), "verdict", "people", "faces", "frames"]
     rows = [_cells(one, folds > 1) for one in verdicts]
     return f"{about}\n\n{aligned([*header, 'remarks'], rows, [False, *[True] * (len(header) - 1), False])}"
@@ -116,11 +116,14 @@ def count_verdicts(verdicts: list[Verdict]) -> str:
 
 
 def as_json(run: str, plan: Plan, threshold: float, verdicts: list[Verdict], others: tuple[str, ...]) -> dict[str, Any]:
-    """All that is known, as plain values: probabilities 0 to 1, boxes in px of the upright frame, times in seconds."""
+    """All that is known, as plain values: probabilities 0 to 1, boxes in px of the upright frame, times in seconds.
+
+    threshold: the logit from which a file is called fake.
+    """
     return {
         "run": run,
         "models": [f"{member.run} fold {member.fold}" for member in plan.members],
-        "threshold": threshold,
+        "threshold": chance(threshold),
         "lowest_highest": f"what the models of each of {_num_folds(plan)} folds say alone",
         "files": [_file_json(one) for one in verdicts],
         "no_media": list(others),
