@@ -88,10 +88,10 @@ def main(arguments: list[str] | None = None) -> int:
     if "--version" in arguments:
         print(f"deepfake {__version__}")
         return 0
-    words = [word for word in arguments if "=" not in word and not word.startswith("-")]
+    options = [word for word in arguments if "=" in word and not _is_odd_file(word)]
+    words = [word for word in arguments if word not in options and not word.startswith("-")]
     files = [word for word in words if _is_file(word)]
     stages = [word for word in words if word not in files]
-    options = [word for word in arguments if "=" in word]
     try:
         _check_words(arguments, stages)
         stages, options = _name_files(files, stages, options)
@@ -172,6 +172,11 @@ def _is_file(word: str) -> bool:
         return False
     is_mistyped_key = word.partition(".")[0] in {key.partition(".")[0] for key in keys if "." in key}
     return os.path.exists(word) or (any(sign in word for sign in "/.*?") and not is_mistyped_key)
+
+
+def _is_odd_file(word: str) -> bool:
+    """Whether a word with = in it names a file."""
+    return os.path.exists(word) and word.partition("=")[0] not in {key for key, _, _ in knobs(Config())}
 
 
 def _name_files(files: list[str], stages: list[str], options: list[str]) -> tuple[list[str], list[str]]:

@@ -1,7 +1,5 @@
 """Files that are named one by one, by folder or by pattern."""
 
-import os
-
 import pytest
 
 from deepfake.errors import UserError
@@ -27,6 +25,7 @@ def here(tmp_path, monkeypatch):
         ("odd[1].jpg", ["odd[1].jpg"], []),
         ("clips", ["clips/a.MP4", "clips/b.mp4", "clips/deep/c.png"], ["clips/notes.txt"]),
         ("clips/*.mp4", ["clips/b.mp4"], []),
+        ("./clips//b.mp4\nclips/./b.mp4\nclips/*.mp4", ["clips/b.mp4"], []),
         ("clips/**", ["clips/a.MP4", "clips/b.mp4", "clips/deep/c.png"], ["clips/notes.txt"]),
         (
             "clips/b.mp4\nclips/notes.txt\nclips",
@@ -37,8 +36,12 @@ def here(tmp_path, monkeypatch):
 )
 def test_what_a_name_means(text, media, others):
     found = find_named(text)
-    assert [os.path.normpath(path) for path in found.media] == media
-    assert [os.path.normpath(path) for path in found.others] == others
+    assert list(found.media) == media
+    assert list(found.others) == others
+
+
+def test_a_file_by_two_names_counts_once(here):
+    assert find_named(f"clips/b.mp4\n{here / 'clips/b.mp4'}").media == ("clips/b.mp4",)
 
 
 @pytest.mark.parametrize(

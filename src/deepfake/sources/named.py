@@ -20,19 +20,20 @@ class Named:
 
 
 def find_named(text: str) -> Named:
-    """What a file, folder or pattern (* ? [ ] **) on each line of `text` names; UserError where that is nothing.
+    """What a file, folder or pattern (* ? [ ] **) on each line of `text` names, each file once, spelled as where it was
+    first named; UserError where that is nothing.
 
     A file that is named itself counts as a medium whatever it is called; of folders and patterns, those with a medium's
     suffix do.
     """
-    media: dict[str, None] = {}
-    others: dict[str, None] = {}
+    media: dict[str, str] = {}
+    others: dict[str, str] = {}
     for name in filter(None, text.splitlines()):
         for path, is_medium in _meant(name):
-            (media if is_medium else others)[path] = None
+            (media if is_medium else others).setdefault(os.path.abspath(path), str(Path(path)))
     if not media:
-        raise UserError(f"{', '.join(text.splitlines())}: no video and no image{_instead(others)}")
-    return Named(tuple(media), tuple(path for path in others if path not in media))
+        raise UserError(f"{', '.join(text.splitlines())}: no video and no image{_instead(list(others.values()))}")
+    return Named(tuple(media.values()), tuple(path for place, path in others.items() if place not in media))
 
 
 def _meant(name: str) -> list[tuple[str, bool]]:
@@ -57,8 +58,7 @@ def _by_suffix(path: str) -> tuple[str, bool]:
     return path, os.path.splitext(path)[1].lower() in MEDIA_SUFFIXES
 
 
-def _instead(others: dict[str, None]) -> str:
-    if not others:
+def _instead(names: list[str]) -> str:
+    if not names:
         return ""
-    names = list(others)
     return f", but {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"

@@ -77,6 +77,11 @@ def _check_outputs(cfg: Config, named: Named) -> None:
     lost = {path.resolve() for path in written} & {Path(path).resolve() for path in named.media}
     if lost:
         raise UserError(f"{listed(sorted(lost))} would be replaced: choose another json= or pictures=")
+    for folder in [Path(cfg.json).parent] * bool(cfg.json) + [Path(cfg.pictures)] * bool(cfg.pictures):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)  # what cannot be is better known before the work
+        except OSError as error:
+            raise UserError(f"{folder} cannot be made ({error.strerror}): choose another json= or pictures=") from error
 
 
 def _judge(cfg: Config, plan: Plan, threshold: float, paths: tuple[str, ...]) -> list[Verdict]:

@@ -109,7 +109,9 @@ def _members(cfg: Config, path: Path, run: str, weights: dict[str, str]) -> list
     there = trained_folds(cfg.paths.runs, run)
     members = []
     for fold, digest in weights.items():
-        if fold not in there or sha256(layout.best_weights(there[fold])) != digest:
+        if fold not in there:
+            raise UserError(f"{path} speaks by fold {fold} of run {run}, which is not in {cfg.paths.runs}: put it back")
+        if sha256(layout.best_weights(there[fold])) != digest:
             raise UserError(f"{path} was made of another fold {fold} of run {run} than is there: make the blend again")
         members.append(Member(run, fold, layout.best_weights(there[fold])))
     return members

@@ -24,8 +24,9 @@ LOCK_WAIT_S = 30.0  # others hold the ledger for as long as a small CSV takes to
 
 
 def check_submit(cfg: Config, media_ids: pd.Series) -> None:
-    """UserError for what would keep a submission of these media from being written or handed in."""
+    """UserError for what would keep a submission of these media from being written, entered or handed in."""
     expected_submission(cfg, media_ids)
+    read_ledger(cfg)
     if cfg.submit.to == "kaggle" and not shutil.which("kaggle"):
         raise UserError("submit.to=kaggle needs the kaggle command, which is not installed: pip install kaggle")
 
