@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import sys
+from dataclasses import replace
 
 from deepfake import __version__
 from deepfake.config import Config, knobs
@@ -150,7 +151,9 @@ def _configure(stages: list[str], options: list[str]) -> Config:
     if stages == ["check"]:
         return continue_submission(*submission_to_check(cfg), options)
     if "infer" in stages and "train" not in stages:
-        return continue_run(cfg.run, run_to_continue(cfg), ["extract.split=test", *options])
+        blended = "blend" in stages and cfg.runs  # what is still to be blended goes by the first of its runs
+        trained = replace(cfg, name=cfg.runs[0], runs=[]) if blended else cfg
+        return continue_run(cfg.run, run_to_continue(trained), ["extract.split=test", *options])
     return cfg
 
 

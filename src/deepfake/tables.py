@@ -398,7 +398,11 @@ LEDGER = Table(
         "config_sha256": Column("string", "sha256 of what shaped it: settings, weights, blend, views, media"),
         "git_commit": Column("string", "commit of the code, empty outside a checkout", nullable=True),
         "cv_metric": Column("string", "what cv is: log_loss, auc, …", nullable=True),
-        "cv": Column("float64", "nested cross-validation of the whole chain, empty = not known", nullable=True),
+        "cv": Column(
+            "float64",
+            "out-of-fold score on media with a face, nested where anything was chosen; empty = not known",
+            nullable=True,
+        ),
         "sha256": Column("string", "of the file that is handed in"),
         "rows": Column("int64", "media in it"),
         "format": Column("string", "submit.format of the file"),

@@ -151,11 +151,53 @@ def test_a_blend_is_of_its_very_weights(deepfake: Command, here: Path, demo_root
     assert done.status == 2 and "made of another fold 0 of run b than is there" in done.output
 
 
+def test_a_fold_that_is_gone_is_asked_for(deepfake: Command, here: Path, demo_root: Path) -> None:
+    assert deepfake("blend", "runs=[a,b]", "name=mix").status == 0
+    shutil.rmtree(here / "runs/b/fold1")
+    done = deepfake("infer", f"data.root={demo_root}", "name=mix")
+    assert done.status == 2 and "fold 1 of run b, which is not in runs: put it back" in done.output
+
+
+def test_what_runs_do_not_share_is_said(deepfake: Command, here: Path) -> None:
+    for path in here.glob("runs/b/fold*/oof.parquet"):
+        OOF.write(pd.read_parquet(path).query("view == 'identity'"), path)
+    shutil.rmtree(here / "runs/c/fold1")
+    done = deepfake("blend", "runs=[a,b,c]", "name=mix")
+    assert "by: identity (a: identity, hflip; b: identity; c: identity, hflip)" in done.output
+    assert "16 of 32 (50.0 %) media are left out: run c lacks the folds they are in" in done.output
+    assert deepfake("blend", "runs=[a,b]", "name=mix").status == 0
+    assert json.loads((here / "runs/mix/blend.json").read_text())["views"] == ["identity"]
+    for path in here.glob("runs/a/fold*/oof.parquet"):
+        OOF.write(pd.read_parquet(path).query("view == 'hflip'"), path)
+    done = deepfake("blend", "runs=[a,b]")
+    assert done.status == 2 and "no view was scored by all runs (a: hflip; b: identity)" in done.output
+    assert "mix is a blend: name its runs, a, b" in deepfake("blend", "runs=[a,mix]").output
+
+
+def test_blend_and_inference_in_one_command(deepfake: Command, here: Path, demo_root: Path) -> None:
+    plant_answers(here)
+    done = deepfake("blend", "infer", "runs=[a,b]", "name=mix", f"data.root={demo_root}", "blend.metric=macro_f1")
+    assert done.status == 0, done.output
+    record = json.loads((here / "runs/mix/blend.json").read_text())
+    assert set(record["worth"]) == {"a", "b"} and set(record["calibration_error"]) == {"plain_mean", "blend"}
+    ledger = pd.read_csv(here / "submissions/ledger.csv")
+    assert ledger.cv_metric.tolist() == ["macro_f1"] and ledger.cv[0] == pytest.approx(record["nested"]["blend"])
+
+
+def test_the_cv_of_a_run_alone_is_its_out_of_fold_log_loss(deepfake: Command, here: Path, demo_root: Path) -> None:
+    assert deepfake("blend", "runs=[a]", "name=alone").status == 0
+    assert deepfake("infer", "name=a", f"data.root={demo_root}").status == 0
+    ledger = pd.read_csv(here / "submissions/ledger.csv")
+    nested = json.loads((here / "runs/alone/blend.json").read_text())["nested"]
+    assert ledger.cv_metric.tolist() == ["log_loss"] and ledger.cv[0] == pytest.approx(nested["plain_mean"])
+
+
 def test_a_damaged_blend_is_named(deepfake: Command, here: Path, demo_root: Path) -> None:
     assert deepfake("blend", "runs=[a,b]", "name=mix").status == 0
     path = here / "runs/mix/blend.json"
     whole = json.loads(path.read_text())
-    for damaged in ("{", "[]", json.dumps({**whole, "blend": {}}), json.dumps({**whole, "of_fewer_runs": 3})):
+    parts = ({"blend": {}}, {"of_fewer_runs": 3}, {"fallbacks": {}}, {"blend": {**whole["blend"], "pool": "men"}})
+    for damaged in ("{", "[]", *(json.dumps({**whole, **part}) for part in parts)):
         path.write_text(damaged)
         done = deepfake("infer", f"data.root={demo_root}", "name=mix")
         assert done.status == 2 and "blend.json is damaged" in done.output, done.output

@@ -9,7 +9,7 @@ import numpy as np
 from deepfake.score.calibrate import fit_limit, fit_slope_and_bias, fit_threshold, smoothed_targets
 from deepfake.score.evidence import Evidence
 from deepfake.score.gain import direction, metric_of
-from deepfake.score.pool import sigmoid
+from deepfake.score.pool import POOLINGS, sigmoid
 
 WEIGHTS = ("equal", "calibrated", "greedy", "logistic")
 FINISHES = ("none", "calibrate", "clip", "both")
@@ -84,6 +84,8 @@ class Blend:
     def from_json(cls, values: dict) -> Blend:
         """What to_json gave. KeyError, TypeError or ValueError when it is something else."""
         runs, fitted = values["runs"], values["fitted"]
+        if values["pool"] not in POOLINGS:
+            raise ValueError(f"pool {values['pool']!r} is none of {', '.join(POOLINGS)}")
         inverted = tuple(run for run, row in runs.items() if row["inverted"])
         numbers = {name: float(values[name]) for name in ("offset", "slope", "bias", "threshold")}
         return cls(

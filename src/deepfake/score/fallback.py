@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepfake.score.pool import mean_logits
+from deepfake.score.pool import mean_logits, sigmoid
 from deepfake.tables import LOGITS
 
 SHARE = "share of fakes in training"
@@ -44,7 +44,7 @@ def fallbacks(prior: float, faceless: Sequence[int], unreadable: Sequence[int] =
     the prior's p, so that a few of them do not make certainties: (fakes + 4 p) / (media + 4). Media that inference had
     no time for are as any other.
     """
-    share = 1 / (1 + np.exp(-prior))
+    share = float(sigmoid(prior))
     seen = {"no_face": (faceless, "without a face"), "unreadable": (unreadable, "that could not be read")}
     found = {}
     for reason, (labels, what) in seen.items():

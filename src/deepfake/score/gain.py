@@ -21,7 +21,7 @@ def metric_of(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
 
 def direction(metric: str) -> int:
     """1 where more is better, -1 where less is."""
-    return -1 if metric == "log_loss" else 1
+    return -1 if metric in ("log_loss", "eer") else 1
 
 
 def error_of(metric: str, labels: np.ndarray, groups: np.ndarray, logits: np.ndarray) -> float:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# Whether more is better; also the list of metrics.
-HIGHER_IS_BETTER = {"auc": True, "ap": True, "log_loss": False, "accuracy": True, "eer": False}
+from deepfake.score.gain import direction, metric_of
 
 
 def binary_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
@@ -13,17 +12,9 @@ def binary_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
 
     auc, ap and eer are nan with only one class. The log loss is taken from the logits, with nothing clipped.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     labels, logits = np.asarray(labels, int), np.asarray(logits, float)
-    both = 0 < labels.sum() < len(labels)
-    return {
-        "auc": float(roc_auc_score(labels, logits)) if both else float("nan"),
-        "ap": float(average_precision_score(labels, logits)) if both else float("nan"),
-        "log_loss": float(np.logaddexp(0, np.where(labels == 1, -logits, logits)).mean()),
-        "accuracy": float(((logits >= 0) == (labels == 1)).mean()),
-        "eer": equal_error_rate(labels, logits) if both else float("nan"),
-    }
+    scores = {metric: metric_of(metric, labels, logits) for metric in ("auc", "ap", "log_loss", "accuracy")}
+    return scores | {"eer": equal_error_rate(labels, logits) if 0 < labels.sum() < len(labels) else float("nan")}
 
 
 def equal_error_rate(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -47,4 +38,4 @@ def is_better(metric: str, new: float, old: float | None) -> bool:
     """True when `new` beats `old` in this metric; anything beats None, and nan beats nothing."""
     if np.isnan(new):
         return False
-    return old is None or (new > old if HIGHER_IS_BETTER[metric] else new < old)
+    return old is None or direction(metric) * (new - old) > 0

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import AUTO_VIEWS, VIEW_NAMES, Config
 from deepfake.errors import UserError
-from deepfake.stages.common import read_run_config, say, trained_folds
+from deepfake.stages.common import read_blend, read_run_config, say, share, trained_folds
+from deepfake.stages.plan import unreadable_labels
 from deepfake.stages.views import kept_views
-from deepfake.tables import FOLDS, OOF, PROBLEMS, git_commit, sha256, write_json
+from deepfake.tables import FOLDS, OOF, git_commit, sha256, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +33,7 @@ def run(cfg: Config) -> None:
     tables = {name: _out_of_fold(cfg, name) for name in cfg.runs}
     views = _views(cfg, tables, folds)
     tables = {name: table[table.view.isin(views)] for name, table in tables.items()}
+    _tell_left_out(tables)
     evidence, faceless = gather(tables, folds)
     _check_classes(evidence)
     say(
@@ -39,7 +41,6 @@ def run(cfg: Config) -> None:
         f"{cfg.blend.metric} of {len(evidence.labels)} media with a face, out of fold: {_runs_alone(cfg, evidence)}",
     )
     verdict = decide(evidence, cfg.blend.metric)
-    _tell(evidence, verdict, cfg.blend.metric)
     record = {
         "metric": cfg.blend.metric,
         "dataset": dataset,
@@ -49,6 +50,7 @@ def run(cfg: Config) -> None:
         **_figures(evidence, verdict, cfg.blend.metric),
         "fallbacks": _fallbacks(cfg, dataset, folds, faceless),
     }
+    _tell(verdict, record)
     path = layout.blend_file(cfg.paths.runs, cfg.run)
     write_json(record, path)
     say("blend", f"→ {path}; next: ./run_infer.sh name={cfg.run}")
@@ -87,10 +89,15 @@ def _common_ground(cfg: Config) -> str:
 def _scored_folds(cfg: Config, run: str) -> dict[str, Path]:
     """A run's trained folds that have out-of-fold logits. UserError when there is none."""
     folds = {fold: path for fold, path in trained_folds(cfg.paths.runs, run).items() if fold != "full"}
-    if not folds:
-        there = sorted(path.name for path in cfg.paths.runs.glob("*") if trained_folds(cfg.paths.runs, path.name))
-        raise UserError(f"run {run} has no trained fold; trained runs: {', '.join(there) or 'none'}")
-    return folds
+    if folds:
+        return folds
+    path = layout.blend_file(cfg.paths.runs, run)
+    if path.is_file():
+        raise UserError(f"{run} is a blend: name its runs, {', '.join(read_blend(path)['weights_sha256'])}")
+    if trained_folds(cfg.paths.runs, run):
+        raise UserError(f"run {run} has fold=full alone, which holds no media out: train its folds with fold=all")
+    there = sorted(path.name for path in cfg.paths.runs.glob("*") if trained_folds(cfg.paths.runs, path.name))
+    raise UserError(f"run {run} has no trained fold; trained runs: {', '.join(there) or 'none'}")
 
 
 def _out_of_fold(cfg: Config, run: str) -> pd.DataFrame:
@@ -99,9 +106,25 @@ def _out_of_fold(cfg: Config, run: str) -> pd.DataFrame:
     return pd.concat([OOF.read(layout.oof_table(path)) for path in _scored_folds(cfg, run).values()])
 
 
+def _tell_left_out(tables: dict[str, pd.DataFrame]) -> None:
+    """Media that count for nothing, as not every run has held them out."""
+    everything = set().union(*(table.media_id for table in tables.values()))
+    for name, table in tables.items():
+        if lacking := len(everything - set(table.media_id)):
+            say(
+                "blend", f"{share(lacking, len(everything))} media are left out: run {name} lacks the folds they are in"
+            )
+
+
 def _views(cfg: Config, tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> list[str]:
     """The views that all runs have been scored by; of those, where there are more than two, the ones that pay."""
-    there = [view for view in VIEW_NAMES if all((table.view == view).any() for table in tables.values())]
+    known = {name: set(table.view) for name, table in tables.items()}
+    there = [view for view in VIEW_NAMES if all(view in views for views in known.values())]
+    told = "; ".join(f"{name}: {', '.join(view for view in VIEW_NAMES if view in known[name])}" for name in known)
+    if not there:
+        raise UserError(f"no view was scored by all runs ({told}): train them with the same infer.tta")
+    if any(views != set(there) for views in known.values()):
+        say("blend", f"views that all runs have been scored by: {', '.join(there)} ({told})")
     if len(there) <= 2:
         return there
     named = [table.assign(run=name) for name, table in tables.items()]
@@ -131,12 +154,13 @@ def _runs_alone(cfg: Config, evidence: Evidence) -> str:
 
 def _figures(evidence: Evidence, verdict: Verdict, metric: str) -> dict[str, Any]:
     """All that was fitted, and what speaks for it."""
-    from deepfake.score.calibrate import reliability
-    from deepfake.score.choose import by_worth
+    from deepfake.score.calibrate import calibration_error, reliability
+    from deepfake.score.choose import by_worth, worth
     from deepfake.score.gain import metric_of
 
-    labels = evidence.labels
+    labels, ways = evidence.labels, {"plain_mean": verdict.plain, "blend": verdict.nested}
     whole, *fewer = by_worth(verdict.recipe, evidence, metric)
+    worths = worth(verdict.recipe, evidence, metric) if len(evidence.runs) > 1 else {}
     return {
         "blend": whole.to_json(),
         "of_fewer_runs": [blend.to_json() for blend in fewer],
@@ -149,10 +173,9 @@ def _figures(evidence: Evidence, verdict: Verdict, metric: str) -> dict[str, Any
         },
         "steps": [asdict(step) | {"taken": step.taken} for step in verdict.steps],
         "correlation": _correlation(evidence),
-        "reliability": {
-            "plain_mean": reliability(labels, verdict.plain),
-            "blend": reliability(labels, verdict.nested),
-        },
+        "worth": {run: {"gain": gain, "standard_error": error} for run, (gain, error) in worths.items()},
+        "reliability": {way: reliability(labels, logits) for way, logits in ways.items()},
+        "calibration_error": {way: calibration_error(labels, logits) for way, logits in ways.items()},
     }
 
 
@@ -168,9 +191,8 @@ def _fallbacks(cfg: Config, dataset: str, folds: pd.DataFrame, faceless: np.ndar
     """What is said of media that no model can speak for, by reason."""
     from deepfake.score.fallback import fallbacks, prior_logit
 
-    problems = PROBLEMS.read(layout.problems_table(layout.dataset_folder(cfg.paths.data, dataset), "extract"))
-    unreadable = folds[folds.media_id.isin(problems.media_id)].label.to_numpy(int)
-    return fallbacks(prior_logit(folds.label.to_numpy(int)), faceless, unreadable)
+    prior = prior_logit(folds.label.to_numpy(int))
+    return fallbacks(prior, faceless, unreadable_labels(cfg, dataset, folds))
 
 
 def _told(step: Step) -> str:
@@ -180,39 +202,40 @@ def _told(step: Step) -> str:
     return f"{step.question}: {step.answer}" if step.taken else f"{step.question}: as it was, at most {step.answer}"
 
 
-def _tell(evidence: Evidence, verdict: Verdict, metric: str) -> None:
-    """What was asked and answered, what it is worth, and how honest the probabilities are."""
-    from deepfake.score.calibrate import calibration_error
-    from deepfake.score.choose import Recipe, worth
-    from deepfake.score.gain import metric_of
+def _tell(verdict: Verdict, record: dict[str, Any]) -> None:
+    """What was asked and answered, what it is worth, and how honest the probabilities are.
+
+    record: as it is written.
+    """
+    from deepfake.score.choose import Recipe
 
     for step in verdict.steps:
         figures = f"{step.metric} {step.gain:+.4f} ± {step.error:.4f}, asked for {step.needed:.4f}"
         say("blend", f"  {_told(step)}: {figures}")
     for name in verdict.recipe.inverted:
         say("blend", f"  RUN {name} IS INVERTED: it calls fakes real; its logits are negated. Look at its labels")
-    labels = evidence.labels
-    decided = (verdict.plain, verdict.nested - verdict.thresholds)
-    plain, nested = (metric_of(metric, labels, logits) for logits in decided)
+    metric, nested = record["metric"], record["nested"]
     if verdict.recipe == Recipe():
         why = "nothing pays by more than its noise"
         if any(step.taken and step.question != "signal" for step in verdict.steps):
             why = "what was chosen does not pay when the choosing is scored nested"
-        say("blend", f"{why}: the plain mean of logits stays, {metric} {plain:.4f}")
+        say("blend", f"{why}: the plain mean of logits stays, {metric} {nested['plain_mean']:.4f}")
     else:
-        gain = f"gain {verdict.gain:.4f} ± {verdict.error:.4f} (standard error)"
-        say("blend", f"nested {metric} {nested:.4f}, plain mean of logits {plain:.4f}: {gain}")
-    if len(evidence.runs) > 1:
-        for run, row in _correlation(evidence).items():
-            say(
-                "blend",
-                f"  rank correlation of {run}: "
-                + ", ".join(f"{other} {r:.3f}" for other, r in row.items() if other != run),
-            )
-        for run, (gain, error) in worth(verdict.recipe, evidence, metric).items():
-            say("blend", f"  worth of {run} beside the others: {gain:+.4f} ± {error:.4f}")
-    errors = [calibration_error(labels, logits) for logits in (verdict.plain, verdict.nested)]
-    say(
-        "blend",
-        f"  calibration error, mean |probability - share of fakes| of ten bins: {errors[0]:.3f} → {errors[1]:.3f}",
-    )
+        gain = f"gain {nested['gain']:.4f} ± {nested['standard_error']:.4f} (standard error)"
+        say("blend", f"nested {metric} {nested['blend']:.4f}, plain mean of logits {nested['plain_mean']:.4f}: {gain}")
+    if len(record["correlation"]) > 1:
+        for run, row in record["correlation"].items():
+            others = ", ".join(f"{other} {r:.3f}" for other, r in row.items() if other != run)
+            say("blend", f"  rank correlation of {run}: {others}")
+    for run, value in record["worth"].items():
+        say("blend", f"  worth of {run} beside the others: {value['gain']:+.4f} ± {value['standard_error']:.4f}")
+    _tell_reliability(record)
+
+
+def _tell_reliability(record: dict[str, Any]) -> None:
+    """Before and after: what was said in each tenth of the media, and how many of them were fake."""
+    ways = record["reliability"]
+    for way, rows in ways.items() if ways["blend"] != ways["plain_mean"] else [("plain_mean", ways["plain_mean"])]:
+        said = "  ".join(f"{row['probability']:.2f}:{row['share_fake']:.2f}" for row in rows)
+        error = record["calibration_error"][way]
+        say("blend", f"  P(fake) : share that is fake, {way.replace('_', ' ')}, apart by {error:.3f}: {said}")

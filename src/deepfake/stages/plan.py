@@ -11,9 +11,12 @@ from deepfake.config import AUTO_VIEWS, Config
 from deepfake.errors import UserError
 from deepfake.stages.common import damaged_blend, read_blend, say, trained_folds
 from deepfake.stages.views import kept_views
-from deepfake.tables import FOLDS, OOF, sha256
+from deepfake.tables import FALLBACKS, FOLDS, OOF, PROBLEMS, sha256
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
     from deepfake.score.blend import Blend
 
 
@@ -29,8 +32,8 @@ class Member:
 @dataclass(frozen=True)
 class Plan:
     """members: the strongest run's first. blends: of all runs, then of fewer and fewer. views: whose logits count.
-    fallbacks: reason → logit, and from where. cv: what the whole was measured to score out of fold, nested, in
-    cv_metric; None = not known.
+    fallbacks: reason → logit, and from where. cv: what the whole was measured to score out of fold on media with a
+    face, nested where anything was chosen, in cv_metric; None = not known.
     """
 
     members: list[Member]
@@ -74,13 +77,42 @@ def _of_run(cfg: Config) -> Plan:
     folds = {cfg.fold: there[cfg.fold]} if cfg.fold != "all" else numbered or there
     facts = [read_facts(layout.best_weights(path)) for path in folds.values()]
     prior = sum(fact["prior_logit"] for fact in facts) / len(facts)
-    tables = [OOF.read(layout.oof_table(path)) for path in numbered.values()]
-    _, faceless = labels_and_faceless(pd.concat(tables) if tables else OOF.empty())
+    tables = {name: OOF.read(layout.oof_table(path)) for name, path in numbered.items()}
+    _, faceless = labels_and_faceless(pd.concat(tables.values()) if tables else OOF.empty())
     members = [Member(cfg.run, fold, layout.best_weights(path)) for fold, path in folds.items()]
     blend = Blend((cfg.run,), Recipe(), (1.0,))
-    split = layout.folds_table(cfg.paths.folds, facts[0]["dataset"])
-    views = kept_views(cfg, tables, FOLDS.read(split) if split.is_file() else None)
-    return Plan(members, [blend], views, fallbacks(prior, faceless), facts[0]["dataset"])
+    dataset = facts[0]["dataset"]
+    split = layout.folds_table(cfg.paths.folds, dataset)
+    folds_table = FOLDS.read(split) if split.is_file() else None
+    views = kept_views(cfg, list(tables.values()), folds_table)
+    stated = fallbacks(prior, faceless, unreadable_labels(cfg, dataset, folds_table))
+    cv = _plain_score([tables[name] for name in folds if name in tables], views)
+    return Plan(members, [blend], views, stated, dataset, cv, None if cv is None else "log_loss")
+
+
+def unreadable_labels(cfg: Config, dataset: str, folds_table: pd.DataFrame | None) -> np.ndarray:
+    """(K,) labels of the training media that could not be read; none where the data set's tables are not there."""
+    import numpy as np
+
+    path = layout.problems_table(layout.dataset_folder(cfg.paths.data, dataset), "extract")
+    if folds_table is None or not path.is_file():
+        return np.empty(0, int)
+    return folds_table.label[folds_table.media_id.isin(PROBLEMS.read(path).media_id)].to_numpy(int)
+
+
+def _plain_score(tables: list[pd.DataFrame], views: list[str]) -> float | None:
+    """Out-of-fold log loss of the plain mean, over media with a face; None where these folds have scored none."""
+    import pandas as pd
+
+    from deepfake.score.gain import metric_of
+    from deepfake.score.pool import mean_logits
+
+    rows = pd.concat(tables) if tables else OOF.empty()
+    rows = rows[rows.found & rows.view.isin(views)]
+    if rows.empty:
+        return None
+    labels = rows.groupby("media_id", sort=True).label.first().to_numpy(int)
+    return metric_of("log_loss", labels, mean_logits(rows).to_numpy())
 
 
 def _of_blend(cfg: Config, path: Path) -> Plan:
@@ -92,13 +124,21 @@ def _of_blend(cfg: Config, path: Path) -> Plan:
     try:
         blends = [Blend.from_json(values).without_idle() for values in (record["blend"], *record["of_fewer_runs"])]
         weights, nested = record["weights_sha256"], record["nested"]
+        off = blends[0].threshold  # what is stated is cut where the blend is
+        stated = {
+            reason: {
+                "logit": float(record["fallbacks"][reason]["logit"]) + off,
+                "from": record["fallbacks"][reason]["from"],
+            }
+            for reason in FALLBACKS
+        }
         order = list(dict.fromkeys(run for blend in reversed(blends) for run in blend.runs))  # the last to go first
         members = [member for run in order for member in _members(cfg, path, run, weights[run])]
         cv = float(nested["blend"])
         views = [str(view) for view in record["views"]]
         if cfg.infer.tta not in (AUTO_VIEWS, views):
             say("infer", f"views are those that the blend was fitted on: {', '.join(views)}")
-        return Plan(members, blends, views, record["fallbacks"], record["dataset"], cv, record["metric"])
+        return Plan(members, blends, views, stated, record["dataset"], cv, record["metric"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):
             raise
