@@ -70,7 +70,8 @@ class Cutting:
                     yield given and self._keep(handle, *given, known)
 
     def _keep(self, handle: TextIO, job: Job, outcome: Cut | Failure, known: Entries) -> Entry:
-        entry = known[job.media_id] | vars(outcome) | ({"stride": job.stride} if job.stride > 1 else {})
+        is_sparse = job.stride > 1 and job.kind == "video"  # a picture's one frame is all it has
+        entry = known[job.media_id] | vars(outcome) | ({"stride": job.stride} if is_sparse else {})
         if job.media_id in self.originals:
             self.entries[job.media_id] = entry
         handle.write(json.dumps(entry) + "\n")

@@ -53,12 +53,12 @@ class Feed:
     """Test media on their way to the models.
 
     ready: media that are cut, by media_id; who takes them away may. sparse: those of which fewer frames than asked for
-    were cut. problems: media_id → (error, detail). uncut: how many are neither. coming: one medium's name each time,
-    once it is in `ready` or `problems`; None as a tick.
+    were cut, as time was short: every so many-th. problems: media_id → (error, detail). uncut: how many are neither.
+    coming: one medium's name each time, once it is in `ready` or `problems`; None as a tick.
     """
 
     ready: dict[str, Cropped] = field(default_factory=dict)
-    sparse: set[str] = field(default_factory=set)
+    sparse: dict[str, int] = field(default_factory=dict)
     problems: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     uncut: int = 0
     coming: Iterator[str | None] = iter(())
@@ -104,7 +104,7 @@ def _take(feed: Feed, entries: Iterable[Entry]) -> None:
         if "error" in entry:
             feed.problems[entry["media_id"]] = (entry["error"], entry["detail"])
         if "stride" in entry:
-            feed.sparse.add(entry["media_id"])
+            feed.sparse[entry["media_id"]] = entry["stride"]
         return entry
 
     feed.ready |= _by_medium(faces_of(map(sorted_in, entries)))
