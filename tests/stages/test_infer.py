@@ -77,7 +77,9 @@ def test_broken_and_faceless_media_are_counted_and_get_what_is_stated(deepfake: 
     assert (scores.crops[scores.fallback.isna()] > 0).all() and (scores.crops[scores.fallback.notna()] == 0).all()
     logits = pd.read_parquet(here / "submissions/people_odd/logits.parquet")
     assert set(logits.media_id) == set(scores.media_id)
-    assert (logits.run == "").sum() == FACELESS + BROKEN
+    assert logits.fallback[logits.run == ""].value_counts().to_dict() == {"no_face": FACELESS, "unreadable": BROKEN}
+    assert (logits.found == (logits.run != "")).all()  # no model is asked about what has no face
+    assert set(logits.media_id[logits.fallback == "no_face"]) == {f"faceless{number}.png" for number in range(FACELESS)}
     problems = pd.read_csv(here / "submissions/people_odd/infer_problems.csv")
     assert set(problems.media_id) == set(scores.media_id[scores.fallback.notna()])
     faces = pd.read_parquet(here / "data/odd/faces.parquet")  # what was cut on the way is kept

@@ -248,6 +248,39 @@ def test_effort_is_taken_up_when_models_become_faster_and_does_not_flutter(
     assert [line.startswith("again ") for line in said] in ([False, True], [False, True, True])
 
 
+def test_media_without_a_face_are_done_and_no_model_is_asked_about_them(run: Run, wall: Time) -> None:
+    """100 of them, of 16 centre squares each, would be 320 s of 115; the ten clips are 32."""
+    faceless = [medium(f"none{number}", 16, found=False) for number in range(100)]
+    feed = ready(*faceless[:50], *clips(10))
+    feed.uncut = 50
+
+    def coming() -> Iterator[str | None]:
+        for one in faceless[50:]:
+            feed.uncut -= 1
+            feed.ready[str(one.faces.media_id.iloc[0])] = one
+            yield str(one.faces.media_id.iloc[0])
+
+    feed.coming = coming()
+    done, panel = run(feed, 120)
+    assert done.faceless == {f"none{number}" for number in range(100)}
+    assert crops_by_medium(done) == {f"clip{number:03d}": 16 for number in range(10)}
+    assert panel.seen == 1 + 8 + 160  # two trials
+    assert done.degraded == "" and done.late == 0
+
+
+def test_with_no_face_in_any_medium_no_models_are_loaded(run: Run, wall: Time) -> None:
+    done, panel = run(ready(medium("none", 16, found=False)), 60)
+    assert done.panel is None and panel.calls == 0
+    assert done.degraded == "" and done.late == 0
+
+
+def test_a_medium_cut_in_haste_in_whose_few_frames_no_face_was_is_looked_at_again(run: Run, wall: Time) -> None:
+    feed = ready(medium("none", 4, found=False), *clips(1))
+    feed.sparse = {"none": 4}
+    done, _ = run(feed, 60)
+    assert done.degraded == "1 media scored with less, 0 not scored in time"
+
+
 def test_media_cut_with_fewer_frames_foretell_those_that_are_not(run: Run, wall: Time) -> None:
     """Four clips were cut at every 4th frame; twelve to come have 16 crops each at all frames, and not 4."""
     feed = ready(*(medium(f"sparse{number}", 4) for number in range(4)))

@@ -43,6 +43,11 @@ class Cropped:
         return self.stop - self.start
 
     @property
+    def has_face(self) -> bool:
+        """Whether these are crops of faces, or of whole pictures where those were asked for, and not centre squares."""
+        return bool(self.faces.found.to_numpy()[self.start : self.stop].any())
+
+    @property
     def frame_idx(self) -> np.ndarray:
         """(N,) int32, a row each, in order."""
         return self.faces.frame_idx.to_numpy()[self.start : self.stop]

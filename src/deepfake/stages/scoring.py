@@ -59,13 +59,14 @@ def logit_rows(
 ) -> pd.DataFrame:
     """Rows of the logits table of rows of the faces table, whose crops these are, by the plan's first `members`.
 
-    UserError where a logit is not finite.
+    No model is asked about centre squares: a face is in each of the crops. UserError where a logit is not finite.
     """
     import pandas as pd
 
     from deepfake.learn.engine import NonFiniteError
     from deepfake.score.pool import view_rows
 
+    assert faces.found.all()
     try:
         logits = panel.score(crops, views=views, members=members)
     except NonFiniteError as error:
@@ -75,9 +76,7 @@ def logit_rows(
         view_rows(faces, logits[:, number], views).assign(run=member.run, fold=member.fold)
         for number, member in enumerate(plan.members[:members])
     ]
-    rows = pd.concat(tables, ignore_index=True).assign(fallback=None)
-    rows.loc[~rows.found, "fallback"] = "no_face"
-    return rows[list(LOGITS.columns)]
+    return pd.concat(tables, ignore_index=True).assign(fallback=None)[list(LOGITS.columns)]
 
 
 @dataclass
@@ -125,6 +124,7 @@ class Scoring:
     while they are loaded. on_step: called after each step with the rows that it gave.
 
     waiting: media with crops that are not scored yet. aside: those that are so large that they come last, if ever.
+    faceless: media that are cut and have no face: nothing is to be scored of them.
     cut_crops, waiting_crops, aside_crops: foreseen ones of all media that are cut, those of waiting ones, and foreseen
     ones of those set aside, at each stride of the clock. sizes: crops of each cut medium. measured, untold: crops and
     seconds of all steps, and of those that the clock does not know of yet. lowest: the clock's level when least was
@@ -141,6 +141,7 @@ class Scoring:
     on_step: Callable[[pd.DataFrame], None]
     waiting: deque[Waiting] = field(default_factory=deque)
     aside: list[Waiting] = field(default_factory=list)
+    faceless: set[str] = field(default_factory=set)
     cut_crops: Counter[int] = field(default_factory=Counter)
     waiting_crops: Counter[int] = field(default_factory=Counter)
     aside_crops: Counter[int] = field(default_factory=Counter)
@@ -182,16 +183,15 @@ class Scoring:
         return len(self.waiting) + len(self.aside) + self.feed.uncut
 
     def _thin(self) -> set[str]:
-        """Scored media for which less was done than would have been with time enough."""
-        import pandas as pd
-
-        if not self.parts.rows:
-            return set()
+        """Scored media for which less was done than would have been with time enough, and those that may have a face in
+        frames that were not cut."""
         sizes = self.sizes | {name: len(cropped) for name, cropped in self.feed.ready.items()}
-        counts = pd.concat([rows.media_id for rows in self.parts.rows]).value_counts().to_dict()
+        counts: Counter[str] = Counter()
+        for rows in self.parts.rows:
+            counts.update(rows.media_id.value_counts().to_dict())
         each = self.clock.full.members * self.clock.full.views
         hasty = {name for name, count in counts.items() if count != each * sizes.get(name, 0)}
-        return hasty | (counts.keys() & self.feed.sparse.keys())
+        return hasty | ((counts.keys() | self.faceless) & self.feed.sparse.keys())
 
     @property
     def degraded(self) -> str:
@@ -205,6 +205,10 @@ class Scoring:
     def _arrive(self, media_id: str, done: set[str]) -> bool:
         """A medium is cut; whether it has to be scored."""
         cropped = self.feed.ready.pop(media_id)
+        if not cropped.has_face and media_id not in done:
+            self.faceless.add(media_id)
+            self.num_cut += 1
+            return False
         crops = self._crops_of(cropped)
         one = Waiting(cropped, crops, self._foreseen(media_id, crops))
         self.sizes[media_id] = len(cropped)
