@@ -94,6 +94,7 @@ def _provenance(cfg: Config, plan: Plan) -> Provenance:
     inputs = weights | {
         "media": sha256(layout.media_table(cfg.paths.data, cfg.dataset)),
         "blend": digest([blend.to_json() for blend in plan.blends]),
+        "fallbacks": digest(plan.fallbacks),
         "views": ",".join(plan.views),
     }
     return Provenance("infer", shaping(cfg, "infer") | {"crops": crop_settings(cfg)}, inputs)
