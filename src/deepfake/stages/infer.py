@@ -23,7 +23,7 @@ from deepfake.stages.cutting import is_cut
 from deepfake.stages.feed import Feed, feeding
 from deepfake.stages.plan import Plan, read_plan
 from deepfake.stages.scoring import Parts, Scoring, load_panel
-from deepfake.stages.submit import check_submit, write_draft, write_submission
+from deepfake.stages.submit import check_submit, stands, write_draft, write_submission
 from deepfake.tables import (
     LOGITS,
     PROBLEMS,
@@ -115,8 +115,8 @@ def _infer(job: Job) -> None:
     parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(job.provenance)))
     for rows in parts.rows:
         job.pooled |= _combined(job, rows).to_dict()
-    if parts.rows or not any(layout.submission_folder(submissions, job.name).glob("submission.*")):
-        _draft(job)  # else what lies there is no worse than nothing, until the first step
+    if parts.rows or not stands(job.cfg, job.name, job.media.media_id):
+        _draft(job)  # else what lies there is no worse, until the first step
     scoring, feed = _score(job, parts)
     provenance = _of_crops(job)
     job.degraded = scoring.degraded
