@@ -91,7 +91,7 @@ def feeding(cfg: Config, media: pd.DataFrame, stride: Callable[[], int]) -> Iter
             yield feed
         finally:
             feed.coming.close()
-            _write(cfg, feed, journal)
+            _write(cfg, feed, everything, journal)
 
 
 def _of_tables(cfg: Config, media: pd.DataFrame) -> Feed:
@@ -135,10 +135,10 @@ def _coming(cfg: Config, feed: Feed, cutting: Cutting, stride: Callable[[], int]
         yield entry["media_id"]
 
 
-def _write(cfg: Config, feed: Feed, journal: Journal) -> None:
+def _write(cfg: Config, feed: Feed, media: pd.DataFrame, journal: Journal) -> None:
     """The tables of what is cut; current alone where that is everything, with every frame."""
     provenance = cut_provenance(cfg, "test")
     if feed.uncut or feed.sparse:
         partly = {"uncut": feed.uncut, "with_fewer_frames": len(feed.sparse)}
         provenance = replace(provenance, inputs=provenance.inputs | partly)
-    write_cut(cfg, journal, provenance)
+    write_cut(cfg, media, journal, provenance)
