@@ -395,7 +395,9 @@ LEDGER = Table(
     {
         "name": Column("string", "name of the submission: its folder"),
         "runs": Column("string", "the runs whose models speak in it, with commas between"),
-        "config_sha256": Column("string", "sha256 of what shaped it: settings, weights, blend, views, media"),
+        "config_sha256": Column(
+            "string", "sha256 of what shaped it: settings, weights, blend, stated logits, views, media"
+        ),
         "git_commit": Column("string", "commit of the code, empty outside a checkout", nullable=True),
         "cv_metric": Column("string", "what cv is: log_loss, auc, …", nullable=True),
         "cv": Column(

@@ -3,7 +3,7 @@
 import pytest
 
 from deepfake.learn.views import passes
-from deepfake.score.clock import MARGIN, STRIDES, Clock, Effort, efforts
+from deepfake.score.clock import MARGIN, RISE, STRIDES, Clock, Effort, efforts
 
 DAY_S = 86400.0
 
@@ -139,12 +139,64 @@ def test_the_time_that_is_gone_counts():
     assert clock.decide(30.1, halving(60), 0)
 
 
-def test_nothing_is_taken_back():
+def test_what_was_given_up_is_taken_up_again_where_that_fits_with_room_to_spare():
+    """Two models. 96 s are left; two views take 4 s a crop, and are taken up again where a half more would fit."""
+    assert RISE == 1.5
     clock = timed(100, (1, 1), 2)
-    assert clock.decide(0.0, halving(100), 0)
-    low = clock.effort
-    assert not clock.decide(0.0, halving(1), 0)
-    assert clock.effort == low
+    assert clock.decide(0.0, halving(22), 0)
+    assert clock.effort == Effort(1, 1, 2)
+    assert not clock.decide(0.0, halving(17), 0)  # 68 s, with the room 102
+    assert clock.effort == Effort(1, 1, 2)
+    assert clock.decide(0.0, halving(16), 0)  # 64 s: 96
+    assert clock.effort == clock.full
+
+
+def test_it_is_taken_up_level_by_level_as_far_as_it_fits():
+    clock = timed(100, (1, 1), 2)
+    assert clock.decide(0.0, halving(340), 0)
+    assert clock.effort == Effort(1, 8, 2)
+    assert clock.decide(0.0, halving(60), 0)
+    assert clock.effort == Effort(1, 2, 2)  # 60 s, with the room 90; all frames would be 180
+    assert clock.decide(0.0, halving(1), 0)
+    assert clock.effort == clock.full
+
+
+def test_forecasts_that_go_up_and_down_by_a_seventh_do_not_make_it_flutter():
+    clock = timed(100, (1, 1), 2)
+    assert clock.decide(0.0, halving(22), 0)
+    for crops in (16.5, 22, 19, 25, 17):
+        assert not clock.decide(0.0, halving(crops), 0)
+
+
+def test_where_cutting_has_to_be_waited_for_more_frames_have_to_leave_room_for_that_too():
+    """40 s of scoring at half the frames, 80 at all; 20 media to be cut, 1 s each with all frames."""
+    clock = timed(200)
+    assert clock.decide(100.0, halving(90), 0)
+    assert clock.effort.stride == 2
+    clock.waited(10, 7.0)
+    assert not clock.decide(42.1, halving(80), 20)  # 149.9 s are left for 100
+    assert clock.decide(42.0, halving(80), 20)
+
+
+def test_old_measurements_are_forgotten():
+    """A hiccup of 10 s in 8 crops; then 20 times 8 crops in a tenth of a second."""
+    clock = Clock(600, (1,), 1)
+    clock.scored(8, 10.0)
+    for _ in range(20):
+        clock.scored(8, 0.1)
+    each_s = clock.forecast_s(halving(1), 0, clock.full)
+    assert 0.1 / 8 < each_s < 0.5 * (10.0 + 20 * 0.1) / (21 * 8)
+    for _ in range(80):
+        clock.scored(8, 0.1)
+    assert clock.forecast_s(halving(1), 0, clock.full) == pytest.approx(0.1 / 8, rel=0.01)
+
+
+def test_old_waiting_is_forgotten():
+    clock = Clock(600, (1,), 1)
+    clock.waited(4, 30.0)
+    for _ in range(80):
+        clock.waited(4, 2.0)
+    assert clock.forecast_s(halving(0), 10, clock.full) == pytest.approx(5, rel=0.01)
 
 
 def test_pictures_have_no_frames_to_give_up():

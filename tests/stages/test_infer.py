@@ -9,12 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 from pipeline import TINY, Done, environment
+
+if TYPE_CHECKING:
+    from deepfake.config import Config
+    from deepfake.stages.plan import Plan
 
 Command = Callable[..., Done]
 CLIPS, BROKEN, FACELESS = 24, 3, 3  # of which a tenth each
@@ -77,13 +83,100 @@ def test_broken_and_faceless_media_are_counted_and_get_what_is_stated(deepfake: 
     assert (scores.crops[scores.fallback.isna()] > 0).all() and (scores.crops[scores.fallback.notna()] == 0).all()
     logits = pd.read_parquet(here / "submissions/people_odd/logits.parquet")
     assert set(logits.media_id) == set(scores.media_id)
-    assert (logits.run == "").sum() == FACELESS + BROKEN
+    assert logits.fallback[logits.run == ""].value_counts().to_dict() == {"no_face": FACELESS, "unreadable": BROKEN}
+    assert (logits.found == (logits.run != "")).all()  # no model is asked about what has no face
+    assert set(logits.media_id[logits.fallback == "no_face"]) == {f"faceless{number}.png" for number in range(FACELESS)}
     problems = pd.read_csv(here / "submissions/people_odd/infer_problems.csv")
     assert set(problems.media_id) == set(scores.media_id[scores.fallback.notna()])
     faces = pd.read_parquet(here / "data/odd/faces.parquet")  # what was cut on the way is kept
     assert faces.media_id.nunique() == CLIPS + FACELESS
     again = deepfake(*INFER)
     assert "infer    up to date" in again.output
+
+
+@pytest.fixture
+def few(here: Path) -> Path:
+    """The same with five media."""
+    for path in (here / "odd").iterdir():
+        if path.stem not in ("clip00", "clip01", "clip02", "faceless0", "broken1"):
+            path.unlink()
+    return here
+
+
+def test_changed_stated_logits_are_stated_anew(deepfake: Command, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deepfake.stages import infer
+
+    def changed(cfg: Config, read: Callable[[Config], Plan] = infer.read_plan) -> Plan:
+        plan = read(cfg)
+        return replace(plan, fallbacks=plan.fallbacks | {"no_face": {"logit": 1.25, "from": "a test"}})
+
+    assert deepfake(*INFER).status == 0
+    monkeypatch.setattr(infer, "read_plan", changed)
+    done = deepfake(*INFER)
+    assert done.status == 0 and "stated logit 1.250 (a test): no_face: faceless0.png" in done.output, done.output
+    table = submission(few).set_index("filename").label
+    assert table["faceless0.png"] == pytest.approx(1 / (1 + np.exp(-1.25)))
+    assert "infer    up to date" in deepfake(*INFER).output
+
+
+def test_a_valid_submission_lies_there_before_the_first_medium_is_scored(
+    deepfake: Command, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever lies there from before; one that is valid stays."""
+    from deepfake.errors import UserError
+    from deepfake.stages import infer
+
+    def load_nothing(*_: object) -> None:
+        raise UserError("no models today")
+
+    monkeypatch.setattr(infer, "load_panel", load_nothing)
+    folder = few / "submissions/people_odd"
+    folder.mkdir(parents=True)
+    names = ["broken1.mp4", "clip00.mp4", "clip01.mp4", "clip02.mp4", "faceless0.png"]
+    valid = "filename,label\n" + "".join(f"{name},0.{number + 1}\n" for number, name in enumerate(names))
+    left = {
+        "submission.zip": "of another format",
+        "submission.csv": valid.replace("clip", "other"),
+        "torn": valid[:60],
+        "valid": valid,
+    }
+    for name, text in left.items():
+        path = folder / (name if "." in name else "submission.csv")
+        path.write_text(text)
+        done = deepfake(*INFER)
+        assert done.status == 2 and "no models today" in done.output, done.output
+        lying = submission(few)
+        assert sorted(lying.filename) == names and lying.label.between(0, 1).all()
+        (folder / "submission.zip").unlink(missing_ok=True)
+        if name != "valid":
+            assert lying.label.nunique() == 1
+            (folder / "submission.csv").unlink()
+    assert (folder / "submission.csv").read_text() == valid
+
+
+def test_media_that_are_gone_are_in_no_table(deepfake: Command, few: Path) -> None:
+    """Nothing is left to cut then; a clip of another content under the same name is."""
+    tables = [few / "data/odd" / name for name in ("extracted.csv", "extract_problems.csv")]
+
+    def cut() -> list[str]:
+        faces = pd.read_parquet(few / "data/odd/faces.parquet")
+        seen = pd.concat([pd.read_csv(table).media_id for table in tables])
+        assert set(faces.media_id) <= set(seen)
+        return sorted(seen)
+
+    assert deepfake(*INFER).status == 0
+    assert cut() == ["broken1.mp4", "clip00.mp4", "clip01.mp4", "clip02.mp4", "faceless0.png"]
+    for name in ("clip01.mp4", "broken1.mp4"):
+        (few / "odd" / name).unlink()
+    assert deepfake(*INFER).status == 0
+    assert cut() == ["clip00.mp4", "clip02.mp4", "faceless0.png"]
+    assert "extract  up to date" in deepfake("extract", *INFER[1:]).output
+    (few / "odd/clip00.mp4").unlink()
+    assert deepfake(*INFER, "infer.budget_minutes=0.0001").status == 0  # time is up at once
+    assert cut() == ["clip02.mp4", "faceless0.png"]
+    (few / "odd/clip02.mp4").write_bytes((few / "odd/faceless0.png").read_bytes())
+    assert deepfake(*INFER, "infer.budget_minutes=0.0001").status == 0
+    assert cut() == ["faceless0.png"]
 
 
 def test_media_are_scored_alike_whether_cut_before_or_on_the_way(deepfake: Command, here: Path) -> None:

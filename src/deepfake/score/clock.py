@@ -1,4 +1,4 @@
-"""Watching the clock: what an inference costs, and what is given up so that it ends in time."""
+"""Watching the clock: what an inference costs, what is given up so that it ends in time, and what is taken up again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 STRIDES = (1, 2, 4, 8)  # every so many-th frame is used
 FIXED_CUT = 0.4  # share of the time of cutting a medium that fewer frames do not save: opening, seeking, first searches
 MARGIN = 1.1  # forecasts are held to be so much too low
+RISE = 1.5  # those of more effort that much, before what was given up is taken up again: so that it does not flutter
+KEEP = 0.9  # a measurement's weight when the next one comes: some ten of them make a rate
 RESERVE_SHARE = 0.04  # of the budget, kept for what comes after the last medium
 RESERVE_S = 3.0  # that at least
 
@@ -34,8 +36,24 @@ def efforts(view_passes: Sequence[int], members: int) -> list[Effort]:
     return fewer_views + fewer_frames + [Effort(1, STRIDES[-1], count) for count in range(members - 1, 0, -1)]
 
 
+@dataclass
+class _Rate:
+    """Seconds a unit of work: a mean over what was measured, the later the heavier."""
+
+    units: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, units: float, seconds: float) -> None:
+        self.units = KEEP * self.units + units
+        self.seconds = KEEP * self.seconds + seconds
+
+    @property
+    def unit_s(self) -> float:
+        return self.seconds / self.units if self.units else 0.0
+
+
 class Clock:
-    """Forecasts the rest from what was done, and says how much can be afforded for each medium.
+    """Forecasts the rest from what was done of late, and says how much can be afforded for each medium.
 
     budget_s: 0 = no limit. view_passes: what each view costs, in passes through a model. Times are given by who asks,
     in seconds since the start.
@@ -46,8 +64,7 @@ class Clock:
         self.level = 0
         self._passes = view_passes
         self._budget_s = budget_s
-        self._pass_s = self._cut_s = 0.0  # a crop's pass through one model; a medium's cutting at full effort
-        self._passed = self._cut = 0.0
+        self._passing, self._cutting = _Rate(), _Rate()  # a crop's pass through a model; a medium's cutting, all frames
 
     @property
     def effort(self) -> Effort:
@@ -59,9 +76,13 @@ class Clock:
         return self.levels[0]
 
     @property
+    def least(self) -> Effort:
+        return self.levels[-1]
+
+    @property
     def known(self) -> bool:
         """Whether anything has been measured."""
-        return self._passed > 0
+        return self._passing.units > 0
 
     def deadline_s(self) -> float:
         """When the last medium has to be done; never without a budget."""
@@ -71,38 +92,44 @@ class Clock:
 
     def scored(self, crops: int, seconds: float) -> None:
         """So many crops were read and scored with the present effort."""
-        self._passed += self._passes_of(self.effort) * crops
-        self._pass_s += seconds
+        self._passing.add(self.passes(self.effort) * crops, seconds)
+
+    def tried(self, passes: int, seconds: float) -> None:
+        """So many passes of a crop through a model were made, by way of trial."""
+        self._passing.add(passes, seconds)
 
     def waited(self, media: int, seconds: float) -> None:
         """So many media came out of cutting, for which was waited so long."""
-        self._cut += media * _cut_share(self.effort)
-        self._cut_s += seconds
+        self._cutting.add(media * _cut_share(self.effort), seconds)
 
     def forecast_s(self, crops_left: Mapping[int, float], uncut_media: int, effort: Effort) -> float:
         """Seconds that the rest would take. crops_left: at each of STRIDES, with those of uncut_media, yet to be cut;
         not always half as many at twice the stride: a picture has one frame, and of some media few were cut."""
-        scoring = self._rate() * self._passes_of(effort) * crops_left[effort.stride]
-        cutting = self._cut_s / self._cut * _cut_share(effort) * uncut_media if self._cut else 0.0
-        return scoring + cutting
+        scoring = self._passing.unit_s * self.passes(effort) * crops_left[effort.stride]
+        return scoring + self._cutting.unit_s * _cut_share(effort) * uncut_media
+
+    def fits(self, left_s: float, crops_left: Mapping[int, float], uncut_media: int, effort: Effort) -> bool:
+        """Whether the rest is done in that time, though the forecast may be too low."""
+        return MARGIN * self.forecast_s(crops_left, uncut_media, effort) <= left_s
 
     def decide(self, now_s: float, crops_left: Mapping[int, float], uncut_media: int) -> bool:
-        """Give up as much as the time left asks for, never taking anything back; whether that has changed anything."""
-        before, left = self.level, self.deadline_s() - now_s
-        while self.level < len(self.levels) - 1 and (
-            MARGIN * self.forecast_s(crops_left, uncut_media, self.effort) > left
-        ):
+        """Give up as much as the time left asks for; else take up again what it leaves ample room for; for all media to
+        come. Whether that has changed anything."""
+        before, left_s = self.level, self.deadline_s() - now_s
+        while self.level < len(self.levels) - 1 and not self.fits(left_s, crops_left, uncut_media, self.effort):
             self.level += 1
-        return self.level != before
+        if self.level > before:
+            return True
+        while self.level and RISE * self.forecast_s(crops_left, uncut_media, self.levels[self.level - 1]) <= left_s:
+            self.level -= 1
+        return self.level < before
 
     def crops_in(self, seconds: float) -> int:
         """How many crops are scored in that time with the present effort; at least one."""
-        return max(1, int(seconds / (self._rate() * self._passes_of(self.effort)))) if self.known else 1
+        return max(1, int(seconds / (self._passing.unit_s * self.passes(self.effort)))) if self.known else 1
 
-    def _rate(self) -> float:
-        return self._pass_s / self._passed if self._passed else 0.0
-
-    def _passes_of(self, effort: Effort) -> int:
+    def passes(self, effort: Effort) -> int:
+        """Passes through models that a crop takes."""
         return sum(self._passes[: effort.views]) * effort.members
 
 

@@ -70,7 +70,8 @@ class Cutting:
                     yield given and self._keep(handle, *given, known)
 
     def _keep(self, handle: TextIO, job: Job, outcome: Cut | Failure, known: Entries) -> Entry:
-        entry = known[job.media_id] | vars(outcome) | ({"stride": job.stride} if job.stride > 1 else {})
+        is_sparse = job.stride > 1 and job.kind == "video"  # a picture's one frame is all it has
+        entry = known[job.media_id] | vars(outcome) | ({"stride": job.stride} if is_sparse else {})
         if job.media_id in self.originals:
             self.entries[job.media_id] = entry
         handle.write(json.dumps(entry) + "\n")
@@ -217,12 +218,20 @@ def faces_of(entries: Iterable[Entry]) -> pd.DataFrame:
     return pd.concat(parts).sort_values(list(FACE_KEY), ignore_index=True)
 
 
-def write_cut(cfg: Config, journal: Journal, provenance: Provenance) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Journal → faces, extracted and problems, which are given back; every medium is in one of the last two."""
+def write_cut(
+    cfg: Config, media: pd.DataFrame, journal: Journal, provenance: Provenance
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Journal → faces, extracted and problems, which are given back; every medium is in one of the last two.
+
+    media: the media table. What the journal holds of others, or of files that were there under their names before, is
+    in none of them.
+    """
     import pandas as pd
 
     faces_path = layout.faces_table(cfg.paths.data, cfg.dataset)
     facts, problems = [], []
+    prints = dict(zip(media.media_id, media.fingerprint, strict=True))
+    present = (entry for entry in journal.read() if prints.get(entry["media_id"]) == entry["fingerprint"])
 
     def sorted_in(entry: Entry) -> Entry:
         if "error" in entry:
@@ -231,7 +240,7 @@ def write_cut(cfg: Config, journal: Journal, provenance: Provenance) -> tuple[pd
             facts.append({"media_id": entry["media_id"]} | entry["facts"])
         return entry
 
-    faces = faces_of(map(sorted_in, journal.read()))
+    faces = faces_of(map(sorted_in, present))
     extracted = pd.DataFrame(facts, columns=list(EXTRACTED.columns)).sort_values("media_id")
     problem_table = pd.DataFrame(problems, columns=list(PROBLEMS.columns)).sort_values("media_id")
     seen = pd.concat([extracted.media_id, problem_table.media_id])

@@ -41,7 +41,8 @@ def run(cfg: Config) -> None:
         _remove_other_settings(cfg, faces_path, provenance)
         journal = Journal(layout.faces_journal(cfg.paths.data, cfg.dataset), digest(provenance.config))
         _cut_pending(cfg, media, wanted, journal)
-        _finish(cfg, wanted, journal, faces_path, provenance)
+        tables = write_cut(cfg, media, journal, provenance)
+        _tell(cfg, wanted, tables, faces_path)
 
 
 def _failures(cfg: Config, wanted: pd.DataFrame) -> str:
@@ -77,8 +78,7 @@ def _cut_pending(cfg: Config, media: pd.DataFrame, wanted: pd.DataFrame, journal
             bar.update()
 
 
-def _finish(cfg: Config, wanted: pd.DataFrame, journal: Journal, faces_path: Path, provenance: Provenance) -> None:
-    tables = write_cut(cfg, journal, provenance)
+def _tell(cfg: Config, wanted: pd.DataFrame, tables: tuple[pd.DataFrame, ...], faces_path: Path) -> None:
     ours = [table[table.media_id.isin(wanted.media_id)] for table in tables]
     assert len(ours[1]) + len(ours[2]) == len(wanted), "in == out + problems"
     _report(cfg, *ours, faces_path)

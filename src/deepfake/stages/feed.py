@@ -43,6 +43,11 @@ class Cropped:
         return self.stop - self.start
 
     @property
+    def has_face(self) -> bool:
+        """Whether these are crops of faces, or of whole pictures where those were asked for, and not centre squares."""
+        return bool(self.faces.found.to_numpy()[self.start : self.stop].any())
+
+    @property
     def frame_idx(self) -> np.ndarray:
         """(N,) int32, a row each, in order."""
         return self.faces.frame_idx.to_numpy()[self.start : self.stop]
@@ -53,12 +58,12 @@ class Feed:
     """Test media on their way to the models.
 
     ready: media that are cut, by media_id; who takes them away may. sparse: those of which fewer frames than asked for
-    were cut. problems: media_id → (error, detail). uncut: how many are neither. coming: one medium's name each time,
-    once it is in `ready` or `problems`; None as a tick.
+    were cut, as time was short: every so many-th. problems: media_id → (error, detail). uncut: how many are neither.
+    coming: one medium's name each time, once it is in `ready` or `problems`; None as a tick.
     """
 
     ready: dict[str, Cropped] = field(default_factory=dict)
-    sparse: set[str] = field(default_factory=set)
+    sparse: dict[str, int] = field(default_factory=dict)
     problems: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     uncut: int = 0
     coming: Iterator[str | None] = iter(())
@@ -86,7 +91,7 @@ def feeding(cfg: Config, media: pd.DataFrame, stride: Callable[[], int]) -> Iter
             yield feed
         finally:
             feed.coming.close()
-            _write(cfg, feed, journal)
+            _write(cfg, feed, everything, journal)
 
 
 def _of_tables(cfg: Config, media: pd.DataFrame) -> Feed:
@@ -104,7 +109,7 @@ def _take(feed: Feed, entries: Iterable[Entry]) -> None:
         if "error" in entry:
             feed.problems[entry["media_id"]] = (entry["error"], entry["detail"])
         if "stride" in entry:
-            feed.sparse.add(entry["media_id"])
+            feed.sparse[entry["media_id"]] = entry["stride"]
         return entry
 
     feed.ready |= _by_medium(faces_of(map(sorted_in, entries)))
@@ -130,10 +135,10 @@ def _coming(cfg: Config, feed: Feed, cutting: Cutting, stride: Callable[[], int]
         yield entry["media_id"]
 
 
-def _write(cfg: Config, feed: Feed, journal: Journal) -> None:
+def _write(cfg: Config, feed: Feed, media: pd.DataFrame, journal: Journal) -> None:
     """The tables of what is cut; current alone where that is everything, with every frame."""
     provenance = cut_provenance(cfg, "test")
     if feed.uncut or feed.sparse:
         partly = {"uncut": feed.uncut, "with_fewer_frames": len(feed.sparse)}
         provenance = replace(provenance, inputs=provenance.inputs | partly)
-    write_cut(cfg, journal, provenance)
+    write_cut(cfg, media, journal, provenance)

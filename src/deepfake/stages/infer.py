@@ -23,7 +23,7 @@ from deepfake.stages.cutting import is_cut
 from deepfake.stages.feed import Feed, feeding
 from deepfake.stages.plan import Plan, read_plan
 from deepfake.stages.scoring import Parts, Scoring, load_panel
-from deepfake.stages.submit import check_submit, write_draft, write_submission
+from deepfake.stages.submit import check_submit, stands, write_draft, write_submission
 from deepfake.tables import (
     LOGITS,
     PROBLEMS,
@@ -94,6 +94,7 @@ def _provenance(cfg: Config, plan: Plan) -> Provenance:
     inputs = weights | {
         "media": sha256(layout.media_table(cfg.paths.data, cfg.dataset)),
         "blend": digest([blend.to_json() for blend in plan.blends]),
+        "fallbacks": digest(plan.fallbacks),
         "views": ",".join(plan.views),
     }
     return Provenance("infer", shaping(cfg, "infer") | {"crops": crop_settings(cfg)}, inputs)
@@ -114,15 +115,15 @@ def _infer(job: Job) -> None:
     parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(job.provenance)))
     for rows in parts.rows:
         job.pooled |= _combined(job, rows).to_dict()
-    if parts.rows or not any(layout.submission_folder(submissions, job.name).glob("submission.*")):
-        _draft(job)  # else what lies there is no worse than nothing, until the first step
+    if parts.rows or not stands(job.cfg, job.name, job.media.media_id):
+        _draft(job)  # else what lies there is no worse, until the first step
     scoring, feed = _score(job, parts)
     provenance = _of_crops(job)
     job.degraded = scoring.degraded
     if job.degraded:
         say("infer", f"{job.degraded}; the same command goes on, without infer.budget_minutes to the full")
         provenance = replace(provenance, inputs=provenance.inputs | {"incomplete": job.degraded})
-    stated = stated_rows(_reasons(job, parts.rows, set(feed.problems)), job.plan.fallbacks)
+    stated = stated_rows(_reasons(job, parts.rows, scoring.faceless, set(feed.problems)), job.plan.fallbacks)
     rows = pd.concat([*parts.rows, stated])
     logits = LOGITS.write(rows, layout.logits_table(submissions, job.name), provenance)
     _submit(job, logits, feed)
@@ -152,10 +153,10 @@ def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
 
 
 def _combined(job: Job, rows: pd.DataFrame) -> pd.Series:
-    """Logits of media, those with a face alone."""
+    """Logits of media by media_id."""
     from deepfake.score.combine import combine
 
-    return combine(rows[rows.fallback.isna()], job.plan.blends)
+    return combine(rows, job.plan.blends)
 
 
 def _step(job: Job, rows: pd.DataFrame) -> None:
@@ -174,14 +175,13 @@ def _draft(job: Job) -> None:
     job.drafted_s = time.monotonic()
 
 
-def _reasons(job: Job, parts: list[pd.DataFrame], unreadable: set[str]) -> dict[str, str]:
+def _reasons(job: Job, parts: list[pd.DataFrame], faceless: set[str], unreadable: set[str]) -> dict[str, str]:
     """media_id → why no model speaks for it."""
-    faceless = set().union(*(rows[rows.fallback.notna()].media_id for rows in parts))
     scored = set().union(*(rows.media_id for rows in parts))
     return {
         media_id: "no_face" if media_id in faceless else "unreadable" if media_id in unreadable else "late"
         for media_id in sorted(job.media.media_id)
-        if media_id in faceless or media_id not in scored
+        if media_id not in scored
     }
 
 

@@ -56,6 +56,15 @@ def decision_logit(cfg: Config, tuned: float | None) -> float:
     return log_odds(cfg.submit.threshold) if tuned is None else tuned
 
 
+def stands(cfg: Config, name: str, media_ids: pd.Series) -> bool:
+    """Whether a submission of these media lies there, in the format that is asked for, and without faults."""
+    from deepfake.score.validate import faults
+
+    form, rows, ordered = expected_submission(cfg, media_ids)
+    path = layout.submission_file(cfg.paths.submissions, name, form.file)
+    return path.is_file() and not faults(path, form, rows, ordered=ordered)
+
+
 def write_draft(cfg: Config, name: str, logits: pd.Series, *, threshold: float | None) -> None:
     """What would be handed in if it all ended now; arguments as of write_submission."""
     form, rows, _ = expected_submission(cfg, logits.index.to_series())
