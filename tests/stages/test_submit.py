@@ -71,7 +71,7 @@ def test_a_right_file_is_called_right_and_status_0(deepfake: Command, clips: Pat
 def test_every_kind_of_fault_is_a_line_and_the_status_is_2(deepfake: Command, clips: Path, tmp_path: Path) -> None:
     plant(tmp_path, RIGHT.replace("b.mp4,0.2", "z.mp4,two"))
     done = deepfake("check", "submissions/x/submission.csv", "data.name=clips")
-    refused(done, "3 kind(s) of faults", "submit.format=csv of clips")
+    refused(done, "3 kinds of faults", "submit.format=csv of clips")
     lines = [line.strip().partition(":")[0] for line in done.output.splitlines()[1:]]
     assert lines == ["missing", "extra", "not a number"]
 

@@ -35,7 +35,7 @@ def record(ledger: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
 
 
 def enter_scores(ledger: pd.DataFrame, name: str, scores: dict[str, float]) -> pd.DataFrame:
-    """The ledger with the board's scores (public, private) in a name's last row. UserError for an unknown name."""
+    """The ledger with the board's scores (public, private) in a name's newest row. UserError for an unknown name."""
     rows = ledger.index[ledger["name"] == name]
     if rows.empty:
         there = ", ".join(ledger["name"].unique()) or "none yet"
@@ -51,19 +51,21 @@ def describe(ledger: pd.DataFrame) -> str:
     shown = ledger[["name", "created", "format", "rows", "cv_metric", "cv", *BOARDS]].copy()
     for board in BOARDS:
         shown[f"{board} - cv"] = ledger[board] - ledger.cv
-    return shown.to_string(index=False, na_rep="-", float_format="{:.5f}".format)
+    return shown.astype({"cv_metric": object}).to_string(index=False, na_rep="-", float_format="{:.6g}".format)
 
 
 def agreement(ledger: pd.DataFrame) -> list[str]:
     """A line a board and metric: how well cv ranks submissions as the board does."""
-    lines = []
+    lines, most = [], 0
     for metric, rows in ledger[ledger.cv.notna()].groupby("cv_metric"):
         for board in BOARDS:
             both = rows[rows[board].notna()]
+            most = max(most, len(both))
             if len(both) >= FEWEST:
                 found = rank_correlation(both.cv.to_numpy(float), both[board].to_numpy(float))
                 lines.append(f"cv ({metric}) and {board}: rank correlation {found:.3f} over {len(both)} submissions")
-    return lines or [f"cv and board: no rank correlation yet, which needs {FEWEST} submissions with both"]
+    needed = f"{FEWEST} submissions with a board's score and a cv of one metric; there are {most}"
+    return lines or [f"cv and board: no rank correlation yet, which needs {needed}"]
 
 
 def near_pairs(submissions: dict[str, pd.DataFrame]) -> list[str]:

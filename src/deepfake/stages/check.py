@@ -42,7 +42,10 @@ def run(cfg: Config) -> None:
     found = faults(path, form, rows, ordered=ordered, logits=logits)
     if found:
         against = f"checked as submit.format={cfg.submit.format} of {cfg.dataset}"
-        raise UserError("\n  ".join([f"{path} has {len(found)} kind(s) of faults, {against}:", *found]))
+        if path.suffix != Path(form.file).suffix:
+            against += f", which is a {Path(form.file).suffix} file; submit.format=OTHER checks as another"
+        kinds = f"{len(found)} kind{'s' if len(found) > 1 else ''} of faults"
+        raise UserError("\n  ".join([f"{path} has {kinds}, {against}:", *found]))
     scores = form.read(path).score.to_numpy()
     if logits is None:
         try:

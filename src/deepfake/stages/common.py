@@ -112,7 +112,9 @@ def run_to_continue(cfg: Config) -> dict[str, Any]:
     folds = trained_folds(cfg.paths.runs, run)
     if not folds:
         there = sorted(path.name for path in cfg.paths.runs.glob("*") if trained_folds(cfg.paths.runs, path.name))
+        blends = sorted(path.parent.name for path in cfg.paths.runs.glob("*/blend.json"))
         known = f"runs with trained folds: {', '.join(there)} (name=…)" if there else "no run has a trained fold yet"
+        known += f"; blends: {', '.join(blends)}" if blends else ""
         folder = layout.run_folder(cfg.paths.runs, run)
         raise UserError(f"{folder} holds no trained fold; {known}. Train with ./run_train.sh first")
     return read_run_config(next(iter(folds.values())))["config"]

@@ -115,6 +115,7 @@ def _infer(job: Job) -> None:
     parts = Parts.of(layout.parts_folder(submissions, job.name), digest(vars(job.provenance)))
     for rows in parts.rows:
         job.pooled |= _combined(job, rows).to_dict()
+    _write_config(job)  # beside the draft, so that it can be checked
     if parts.rows or not stands(job.cfg, job.name, job.media.media_id):
         _draft(job)  # else what lies there is no worse, until the first step
     scoring, feed = _score(job, parts)
@@ -129,6 +130,18 @@ def _infer(job: Job) -> None:
     _submit(job, logits, feed)
     if not job.degraded:
         shutil.rmtree(layout.parts_folder(submissions, job.name), ignore_errors=True)
+
+
+def _write_config(job: Job) -> None:
+    cfg = job.cfg
+    members = [f"{member.run} fold {member.fold}" for member in job.plan.members]
+    record = resolved(cfg) | {
+        "name": cfg.run,
+        "models": members,
+        "degraded": job.degraded,
+        "fallbacks": job.plan.fallbacks,
+    }
+    write_json(record, layout.submission_config(cfg.paths.submissions, job.name))
 
 
 def _score(job: Job, parts: Parts) -> tuple[Scoring, Feed]:
@@ -194,14 +207,7 @@ def _submit(job: Job, logits: pd.DataFrame, feed: Feed | None) -> None:
     pooled = scores.set_index("media_id").logit
     if feed is not None:
         PROBLEMS.write(_problems(scores, feed), layout.problems_table(folder, "infer"))
-    members = [f"{member.run} fold {member.fold}" for member in job.plan.members]
-    record = resolved(cfg) | {
-        "name": cfg.run,
-        "models": members,
-        "degraded": job.degraded,
-        "fallbacks": job.plan.fallbacks,
-    }
-    write_json(record, layout.submission_config(cfg.paths.submissions, job.name))
+    _write_config(job)
     _tell_fallbacks(job, scores)
     _print_test_score(job, pooled)
     write_submission(
@@ -239,17 +245,21 @@ def _tell_fallbacks(job: Job, scores: pd.DataFrame) -> None:
 
 
 def _print_test_score(job: Job, pooled: pd.Series) -> None:
+    from deepfake.score.gain import metric_of
     from deepfake.score.metrics import binary_metrics
 
     known = job.media[job.media.label.notna()].set_index("media_id")
     if known.empty:
         return
-    scores = binary_metrics(known.label.to_numpy(int), pooled.loc[known.index])
+    labels, logits = known.label.to_numpy(int), pooled.loc[known.index].to_numpy()
+    scores = binary_metrics(labels, logits)
+    tuned = job.plan.threshold
+    accuracy, macro_f1 = (metric_of(metric, labels, logits - (tuned or 0)) for metric in ("accuracy", "macro_f1"))
     say(
         "infer",
         f"test, {share(len(known), len(job.media))} media with a known label, medium level: "
         f"AUC {scores['auc']:.4f}, log loss {scores['log_loss']:.4f}, AP {scores['ap']:.4f}, "
-        f"accuracy {scores['accuracy']:.4f}",
+        f"accuracy {accuracy:.4f}, macro-F1 {macro_f1:.4f} ({'at P(fake) .5' if tuned is None else 'as tuned'})",
     )
     for method, rows in known[known.label == 1].groupby(known.method.fillna("fake")):
         reals = known[known.label == 0]

@@ -23,9 +23,11 @@ def run(cfg: Config) -> None:
     check(cfg)
     scores = _scores(cfg)
     if scores:
-        change_ledger(cfg, lambda ledger: enter_scores(ledger, cfg.name, scores))
+        ledger = change_ledger(cfg, lambda ledger: enter_scores(ledger, cfg.name, scores))
+        row = ledger[ledger["name"] == cfg.name].iloc[-1]
         entered = ", ".join(f"{board} {score:g}" for board, score in scores.items())
-        say("ledger", f"{cfg.name}: {entered} → {layout.ledger_table(cfg.paths.submissions)}")
+        which = f"{cfg.name}, its newest file ({row.format}, {row.created}, sha256 {row.sha256[:12]})"
+        say("ledger", f"{which}: {entered} → {layout.ledger_table(cfg.paths.submissions)}")
     else:
         _show(cfg)
 

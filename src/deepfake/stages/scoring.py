@@ -234,21 +234,21 @@ class Scoring:
     def _load(self) -> None:
         """Load the models and make a first step that nobody times: memory is taken, kernels chosen, graphs compiled.
 
-        With a budget, a first medium of many crops could take more than all of it. A second trial, of a few crops by
-        one model, tells; what it says is forgotten where the medium fits, as it says less than the medium will.
+        With a budget, the first medium could take more than what is left of it. A second trial, of a few crops by one
+        model, tells; what it says is forgotten where the medium fits, as it says less than the medium will.
         """
         first, views = self.waiting[0], self.plan.views[:1]
         faces, start, clock = first.cropped.faces, first.cropped.start, self.clock
         self.panel = self.load()
         self.panel.score(self._paths(faces[start : start + 1]), views=views, members=clock.effort.members)
-        if not self.cfg.infer.budget_minutes or first.crops[1] <= FIRST_CROPS:
+        if not self.cfg.infer.budget_minutes:
             return
-        began = time.monotonic()
-        self.panel.score(self._paths(faces[start : start + FIRST_CROPS]), views=views, members=1)
-        seconds, passes = time.monotonic() - began, FIRST_CROPS * clock.passes(replace(clock.full, views=1, members=1))
+        began, tried = time.monotonic(), min(FIRST_CROPS, first.crops[1])
+        self.panel.score(self._paths(faces[start : start + tried]), views=views, members=1)
+        seconds, passes = time.monotonic() - began, tried * clock.passes(replace(clock.full, views=1, members=1))
         if seconds / passes * clock.passes(clock.full) * first.crops[1] > LARGE_SHARE * self._left_s():
             clock.tried(passes, seconds)
-            self.measured = FIRST_CROPS, seconds
+            self.measured = tried, seconds
 
     def _now_s(self) -> float:
         return time.monotonic() - self.started_s
@@ -409,7 +409,7 @@ class Scoring:
         if not (changed or self.is_first_look):
             return
         self.is_first_look = False
-        forecast = f"forecast: {before_s:.0f} s for the rest; {left_s:.0f} s are left of"
+        forecast = f"forecast: {before_s:.0f} s for the rest; {max(0, left_s):.0f} s are left of"
         budget = f"infer.budget_minutes={self.cfg.infer.budget_minutes:g}"
         if not changed:
             say("infer", f"{forecast} {budget}")
