@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from deepfake.errors import UserError
+from deepfake.files import digest, replacing, sha256, write_json
 from deepfake.tables import (
     FACES,
     FOLDS,
@@ -18,13 +19,9 @@ from deepfake.tables import (
     Provenance,
     Table,
     differences,
-    digest,
     is_current,
     provenance_path,
     read_provenance,
-    replacing,
-    sha256,
-    write_json,
 )
 
 TOY = Table(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from deepfake.tables import replacing
+from deepfake.files import replacing
 
 _HEAD = '{"media_id": '
 _DECODER = json.JSONDecoder()

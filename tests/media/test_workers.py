@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import REPOSITORY
 
 from deepfake.errors import UserError
+from deepfake.files import fingerprint
 from deepfake.forge.heads import Camera, build_head, render_head
 from deepfake.forge.identity import sample_identity
 from deepfake.forge.motion import HeadState
@@ -22,7 +23,6 @@ from deepfake.media import workers
 from deepfake.media.cut import Cut, CutSettings
 from deepfake.media.medium import Limits
 from deepfake.media.workers import Failure, Job, Pace, Setup, cut_all
-from deepfake.tables import fingerprint
 
 WHOLE = CutSettings(
     num_frames=4,

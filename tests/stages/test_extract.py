@@ -24,7 +24,8 @@ import pytest
 from PIL import Image
 from pipeline import Done, environment, locked
 
-from deepfake.tables import BOX, LANDMARK_COLUMNS, digest
+from deepfake.files import digest
+from deepfake.tables import BOX, LANDMARK_COLUMNS
 
 NUM_KILLS = int(os.environ.get("DEEPFAKE_TEST_KILLS", "4"))
 QUICK = ("crop.size=64", "extract.num_frames=2", "extract.detect_size=240", "num_workers=2")

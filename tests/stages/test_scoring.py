@@ -14,8 +14,9 @@ from deepfake.config import Config
 from deepfake.score.clock import Clock
 from deepfake.stages import scoring
 from deepfake.stages.feed import Cropped, Feed
+from deepfake.stages.logits import Parts
 from deepfake.stages.plan import Member, Plan
-from deepfake.stages.scoring import Parts, Scoring
+from deepfake.stages.scoring import Scoring
 from deepfake.tables import FACES
 
 VIEWS = ["identity", "hflip"]
@@ -218,7 +219,7 @@ def test_a_long_hiccup_of_the_first_step_is_forgotten_and_full_effort_taken_up_a
     run.num_views, run.num_frames = 2, 8
     media = [medium(f"clip{number:03d}", 8) for number in range(400)]
     with caplog.at_level("INFO", logger="deepfake"):
-        done, _ = run(ready(*media), 570, lambda passes, call: passes / 160 + 40 * (call == 1))
+        done, _ = run(ready(*media), 570, lambda passes, call: passes / 160 + 40 * (call == 2))
     counts = crops_by_medium(done)
     assert len(counts) == 400
     full = [name for name, rows in counts.items() if rows == 2 * 8]

@@ -50,7 +50,7 @@ def test_every_epoch_is_told_in_a_line_in_json_and_in_tensorboard(deepfake, peop
 
 
 def test_weights_say_what_made_them(deepfake, people, tmp_path: Path) -> None:
-    from deepfake.tables import sha256
+    from deepfake.files import sha256
 
     assert deepfake(*people, "optim.lr=0.002").status == 0
     facts = json.loads((tmp_path / "runs/people/fold0/best.json").read_text())

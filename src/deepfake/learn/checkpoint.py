@@ -13,11 +13,11 @@ import torch
 from safetensors import SafetensorError
 
 from deepfake.errors import UserError
+from deepfake.files import replacing, write_json
 from deepfake.learn.engine import NonFiniteError
 from deepfake.learn.facts import detector_json, read_facts
 from deepfake.learn.models import Detector, ModelSpec, build_detector
 from deepfake.learn.weights import UNREADABLE
-from deepfake.tables import replacing, write_json
 
 GOLDEN_TOLERANCE = 0.02  # of 1 + |logit|: far above what devices and versions round, far below what another model says
 

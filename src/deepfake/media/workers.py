@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake.errors import UserError
+from deepfake.files import fingerprint
 from deepfake.media.cut import Cut, CutSettings, cut_medium
 from deepfake.media.medium import UnreadableError
-from deepfake.tables import fingerprint
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -35,7 +35,7 @@ MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks st
 
 @dataclass(frozen=True)
 class Job:
-    """A medium to be cut; `originals` as in cut_medium; `fingerprint` as tables.fingerprint gave it, "" = unchecked.
+    """A medium to be cut; `originals` as in cut_medium; `fingerprint` as files.fingerprint gave it, "" = unchecked.
 
     stride: 2 = half as many frames as the settings say, and so on, rounded up.
     """

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from deepfake.errors import UserError
+from deepfake.files import replacing
 from deepfake.score.pool import sigmoid
-from deepfake.tables import replacing
 
 MAX_LOGIT = 36.0  # beyond it float64 has no probability below 1: a submission never says 0 or 1 of its own accord
 WORDS = {"real": 0.0, "fake": 1.0}

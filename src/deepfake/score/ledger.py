@@ -51,7 +51,11 @@ def describe(ledger: pd.DataFrame) -> str:
     shown = ledger[["name", "created", "format", "rows", "cv_metric", "cv", *BOARDS]].copy()
     for board in BOARDS:
         shown[f"{board} - cv"] = ledger[board] - ledger.cv
-    return shown.astype({"cv_metric": object}).to_string(index=False, na_rep="-", float_format="{:.6g}".format)
+    return shown.astype({"cv_metric": object}).to_string(index=False, na_rep="-", float_format=_figure)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.5f}" if abs(value) < 1e4 else f"{value:.5g}"
 
 
 def agreement(ledger: pd.DataFrame) -> list[str]:

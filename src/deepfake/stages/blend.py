@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import AUTO_VIEWS, VIEW_NAMES, Config
 from deepfake.errors import UserError
+from deepfake.files import sha256, write_json
 from deepfake.stages.common import read_blend, read_run_config, say, share, trained_folds
 from deepfake.stages.plan import unreadable_labels
 from deepfake.stages.views import kept_views
-from deepfake.tables import FOLDS, OOF, git_commit, sha256, write_json
+from deepfake.tables import FOLDS, OOF, git_commit
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config, shaping
 from deepfake.errors import UserError
-from deepfake.tables import FACES, MEDIA, PROBLEMS, differences, digest, read_provenance
+from deepfake.files import digest
+from deepfake.tables import FACES, MEDIA, PROBLEMS, differences, read_provenance
 
 if TYPE_CHECKING:
     import pandas as pd

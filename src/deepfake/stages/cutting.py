@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from deepfake import layout
 from deepfake.config import Config
+from deepfake.files import sha256
 from deepfake.journal import Journal
 from deepfake.stages.common import crop_settings, raw_root, worker_count
-from deepfake.tables import EXTRACTED, FACE_KEY, FACES, PROBLEMS, Provenance, is_current, provenance_path, sha256
+from deepfake.tables import EXTRACTED, FACE_KEY, FACES, PROBLEMS, Provenance, is_current, provenance_path
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,17 +8,11 @@ from typing import TYPE_CHECKING
 
 from deepfake import layout
 from deepfake.config import Config
+from deepfake.files import digest
 from deepfake.journal import Journal
 from deepfake.stages.common import alone, listed, progress, say, share
 from deepfake.stages.cutting import begin_cutting, cut_provenance, is_cut, usual_pace, write_cut
-from deepfake.tables import (
-    MEDIA,
-    PROBLEMS,
-    Provenance,
-    differences,
-    digest,
-    read_provenance,
-)
+from deepfake.tables import MEDIA, PROBLEMS, Provenance, differences, read_provenance
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from deepfake import layout
 from deepfake.config import Config
+from deepfake.files import digest
 from deepfake.journal import Journal
 from deepfake.stages.common import alone
 from deepfake.stages.cutting import (
@@ -22,7 +23,7 @@ from deepfake.stages.cutting import (
     scoring_pace,
     write_cut,
 )
-from deepfake.tables import FACES, MEDIA, PROBLEMS, digest
+from deepfake.tables import FACES, MEDIA, PROBLEMS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config, resolved
 from deepfake.errors import UserError
+from deepfake.files import replacing, write_json
 from deepfake.stages.common import listed, loader_workers, progress, say
 from deepfake.stages.setup import build_model, build_recipe, crop_data, training_batches, training_data
 from deepfake.stages.views import scored_views
-from deepfake.tables import OOF, Provenance, git_commit, replacing, write_json
+from deepfake.tables import OOF, Provenance, git_commit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,9 @@ from __future__ import annotations
 from deepfake import layout
 from deepfake.config import Config, shaping
 from deepfake.errors import UserError
+from deepfake.files import sha256
 from deepfake.stages.common import say
-from deepfake.tables import FOLDS, MEDIA, Provenance, is_current, provenance_path, sha256
+from deepfake.tables import FOLDS, MEDIA, Provenance, is_current, provenance_path
 
 
 def run(cfg: Config) -> None:

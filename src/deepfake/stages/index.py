@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
+from deepfake.files import digest, fingerprint, sha256
 from deepfake.stages.common import listed, progress, raw_root, say, share, worker_count
-from deepfake.tables import MEDIA, PROBLEMS, Provenance, digest, fingerprint, is_current, read_provenance, sha256
+from deepfake.tables import MEDIA, PROBLEMS, Provenance, is_current, read_provenance
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepfake import layout
 from deepfake.config import Config, resolved, shaping
+from deepfake.files import digest, sha256, write_json
 from deepfake.stages.common import (
     alone,
     check_crops,
@@ -21,19 +22,11 @@ from deepfake.stages.common import (
 )
 from deepfake.stages.cutting import is_cut
 from deepfake.stages.feed import Feed, feeding
+from deepfake.stages.logits import Parts, load_panel
 from deepfake.stages.plan import Plan, read_plan
-from deepfake.stages.scoring import Parts, Scoring, load_panel
+from deepfake.stages.scoring import Scoring
 from deepfake.stages.submit import check_submit, stands, write_draft, write_submission
-from deepfake.tables import (
-    LOGITS,
-    PROBLEMS,
-    SCORES,
-    Provenance,
-    digest,
-    is_current,
-    sha256,
-    write_json,
-)
+from deepfake.tables import LOGITS, PROBLEMS, SCORES, Provenance, is_current
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
+from deepfake.files import write_json
 from deepfake.stages.common import listed, progress, run_to_continue, say
 from deepfake.stages.cutting import cut_setup, scoring_pace
+from deepfake.stages.logits import load_panel, logit_rows
 from deepfake.stages.pictures import draw_pictures, picture_names
 from deepfake.stages.plan import Plan, read_plan
-from deepfake.stages.scoring import load_panel, logit_rows
 from deepfake.stages.submit import decision_logit
 from deepfake.stages.verdict import Verdict, as_json, as_table, chance, count_verdicts
-from deepfake.tables import FACE_KEY, FACES, write_json
+from deepfake.tables import FACE_KEY, FACES
 
 if TYPE_CHECKING:
     import pandas as pd

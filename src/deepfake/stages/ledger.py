@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
+from deepfake.files import sha256
 from deepfake.stages.common import say
 from deepfake.stages.submit import change_ledger, read_ledger
-from deepfake.tables import sha256
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfake.config import Config
+from deepfake.files import replacing
 from deepfake.stages.common import progress, say
 from deepfake.stages.verdict import Verdict, chance
-from deepfake.tables import BOX, replacing
+from deepfake.tables import BOX
 
 if TYPE_CHECKING:
     import numpy as np

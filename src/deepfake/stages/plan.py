@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import AUTO_VIEWS, Config
 from deepfake.errors import UserError
+from deepfake.files import sha256
 from deepfake.stages.common import damaged_blend, read_blend, say, trained_folds
 from deepfake.stages.views import kept_views
-from deepfake.tables import FALLBACKS, FOLDS, OOF, PROBLEMS, sha256
+from deepfake.tables import FALLBACKS, FOLDS, OOF, PROBLEMS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
+from deepfake.files import sha256
 from deepfake.stages.common import alone, sample_path, say
-from deepfake.tables import LEDGER, git_commit, sha256
+from deepfake.tables import LEDGER, git_commit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake import layout
 from deepfake.config import AUTO_VIEWS, Config, shaping
 from deepfake.errors import UserError
+from deepfake.files import rows_digest, sha256
 from deepfake.stages.common import (
     alone,
     check_crops,
@@ -23,7 +24,7 @@ from deepfake.stages.common import (
 from deepfake.stages.fit import score_fold, score_rows, train_fold
 from deepfake.stages.setup import build_model, build_recipe, check_window
 from deepfake.stages.views import kept_views, scored_views
-from deepfake.tables import FACES, FOLDS, MEDIA, OOF, differences, rows_digest, sha256
+from deepfake.tables import FACES, FOLDS, MEDIA, OOF, differences
 
 if TYPE_CHECKING:
     import pandas as pd
