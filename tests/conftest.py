@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pipeline import TINY, Done
+from pipeline import TINY, Done, run_in
 
 # As in this process, so in those that tests start: no model hub, and no GPU unless FAIL_WITHOUT_CUDA=1 asks for one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -44,12 +45,13 @@ def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cut_people(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which that demo set is indexed, split and cut, ready to train on; to copy, not to change."""
-    from deepfake.__main__ import main
-
-    folder, before = tmp_path_factory.mktemp("cut"), Path.cwd()
-    os.chdir(folder)
-    try:
-        assert main(["index", "folds", "extract", f"data.root={demo_root}", *TINY]) == 0
-    finally:
-        os.chdir(before)
+    folder = tmp_path_factory.mktemp("cut")
+    run_in(folder, "index", "folds", "extract", f"data.root={demo_root}", *TINY)
     return folder
+
+
+@pytest.fixture
+def here(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the module's folder `trained`, to spoil; it is where the `deepfake` fixture runs."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,15 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
 
 
-@contextmanager
+def run_in(folder: Path, *arguments: str) -> None:
+    """`python -m deepfake …` in a folder, within this process; it ends well."""
+    from deepfake.__main__ import main
+
+    with contextlib.chdir(folder):
+        assert main([*arguments]) == 0
+
+
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Another process holds the lock file."""
     holding = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); input()"

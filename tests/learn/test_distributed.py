@@ -1,10 +1,9 @@
 """Two processes on one machine train as one does."""
 
-import socket
-
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from deepfake.learn.distributed import ALONE, joined_world
@@ -40,6 +39,7 @@ def one_of_two(rank, port, settings, folder):
 
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     with joined_world() as world:
         torch.save(train(world, settings), folder / f"{rank}.pt")
         assert world.gather(rank) == [0, 1]
@@ -53,10 +53,9 @@ def one_of_two(rank, port, settings, folder):
     ],
 )
 def test_two_processes_end_within_1e_5_of_one_with_the_same_global_batch(tmp_path, settings):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    mp.spawn(one_of_two, (port, settings, tmp_path), nprocs=2)
+    # As torchrun's agent does, this process hosts the store: neither of the two has it to take down as it ends.
+    store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    mp.spawn(one_of_two, (store.port, settings, tmp_path), nprocs=2)
     alone, loss = train(ALONE, dict(settings))
     together = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     start = build_detector(resolve_spec("test_vit", image_size=32)).state_dict()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import TINY, Done
+from pipeline import TINY, Done, run_in
 
 from deepfake.tables import OOF
 
@@ -21,27 +21,11 @@ LOGITS = "submissions/mix/logits.parquet"
 @pytest.fixture(scope="module")
 def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with three trained runs: a and b are of one model, c is of another."""
-    import os
-
-    from deepfake.__main__ import main
-
-    folder, before = tmp_path_factory.mktemp("blend") / "here", Path.cwd()
-    shutil.copytree(cut_people, folder)
-    os.chdir(folder)
-    try:
-        settings = [f"data.root={demo_root}", *TINY, "train.epochs=1", "num_workers=0"]
-        for name, model, seed in (("a", "test_resnet", 0), ("b", "test_resnet", 1), ("c", "test_vit", 0)):
-            assert main(["train", *settings, f"name={name}", f"model.name={model}", f"seed={seed}"]) == 0
-    finally:
-        os.chdir(before)
+    folder = shutil.copytree(cut_people, tmp_path_factory.mktemp("blend"), dirs_exist_ok=True)
+    settings = (f"data.root={demo_root}", *TINY, "train.epochs=1", "num_workers=0")
+    for name, model, seed in (("a", "test_resnet", 0), ("b", "test_resnet", 1), ("c", "test_vit", 0)):
+        run_in(folder, "train", *settings, f"name={name}", f"model.name={model}", f"seed={seed}")
     return folder
-
-
-@pytest.fixture
-def here(trained: Path, tmp_path: Path) -> Path:
-    """A copy of that folder, to spoil; it is where the `deepfake` fixture runs."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 def plant(folder: Path, run: str, logit_of: Callable[[pd.DataFrame], np.ndarray]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import TINY, Done, environment
+from pipeline import TINY, Done, environment, run_in
 
 if TYPE_CHECKING:
     from deepfake.config import Config
@@ -31,15 +31,8 @@ def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPath
     """A folder with a trained run of two folds, and a folder of media: a tenth broken, a tenth without a face."""
     from PIL import Image
 
-    from deepfake.__main__ import main
-
-    folder, before = tmp_path_factory.mktemp("infer") / "here", Path.cwd()
-    shutil.copytree(cut_people, folder)
-    os.chdir(folder)
-    try:
-        assert main(["train", f"data.root={demo_root}", *TINY, "train.epochs=1", "num_workers=0"]) == 0
-    finally:
-        os.chdir(before)
+    folder = shutil.copytree(cut_people, tmp_path_factory.mktemp("infer"), dirs_exist_ok=True)
+    run_in(folder, "train", f"data.root={demo_root}", *TINY, "train.epochs=1", "num_workers=0")
     odd = folder / "odd"
     odd.mkdir()
     clips = sorted((demo_root / "media/test").glob("*.mp4")) + sorted((demo_root / "media/train").glob("*.mp4"))
@@ -51,13 +44,6 @@ def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPath
         Image.fromarray(np.full((120, 160, 3), 40 * number, np.uint8)).save(odd / f"faceless{number}.png")
     assert len(list(odd.iterdir())) == CLIPS + BROKEN + FACELESS
     return folder
-
-
-@pytest.fixture
-def here(trained: Path, tmp_path: Path) -> Path:
-    """A copy of that folder, to spoil; it is where the `deepfake` fixture runs."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 INFER = ("index", "infer", "name=people", "data.root=odd", "data.layout=unlabelled", "num_workers=2")

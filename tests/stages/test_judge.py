@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import TINY, Done, environment
+from pipeline import TINY, Done, environment, run_in
 
 from deepfake.stages.verdict import Verdict
 
@@ -27,15 +26,8 @@ Command = Callable[..., Done]
 @pytest.fixture(scope="module")
 def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run `people`, of two folds, and its submission."""
-    from deepfake.__main__ import main
-
-    folder, before = tmp_path_factory.mktemp("trained") / "here", Path.cwd()
-    shutil.copytree(cut_people, folder)
-    os.chdir(folder)
-    try:
-        assert main(["train", "infer", f"data.root={demo_root}", "fold=all", *TINY]) == 0
-    finally:
-        os.chdir(before)
+    folder = shutil.copytree(cut_people, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True)
+    run_in(folder, "train", "infer", f"data.root={demo_root}", "fold=all", *TINY)
     return folder
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from pipeline import TINY
+from pipeline import TINY, run_in
 
 KILLS, EPOCHS, SAVES_AN_EPOCH = 30, 36, 5  # after each of four steps, and after the epoch
 PHASES = "train.phases=[{trains: head, epochs: 6}, {epochs: 18}, {trains: head, epochs: 12}]"
@@ -23,13 +22,9 @@ SETTINGS = (
 
 def train(folder: Path, arguments: list[str]) -> None:
     """In a process of its own: `python -m deepfake train …` in a folder."""
-    from deepfake.__main__ import main
-
-    os.chdir(folder)
     multiprocessing.set_start_method("fork", force=True)  # of crop loaders, as in any other process
-    with open("log.txt", "a") as log:
-        sys.stderr = log
-        sys.exit(main(["train", *arguments]))
+    with open(folder / "log.txt", "a") as log, contextlib.redirect_stderr(log):
+        run_in(folder, "train", *arguments)
 
 
 @pytest.fixture(scope="module")
