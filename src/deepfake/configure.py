@@ -198,23 +198,28 @@ def _merge(layers: list[Layer]) -> Config:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    tree = OmegaConf.structured(Config)
+    empty, trees = OmegaConf.structured(Config), []
     for key, value, where in layers:
         _check_known(key, where)
-        nested: dict[str, Any] = {}
+        trees.append({})
         if value is False and _is_text(key):
             value = "off"  # as YAML reads it in a preset
         if isinstance(value, str) and _takes_words(key):
             value = [value]
-        put(nested, key, value if _is_text(key) else _number(value))
-        try:
-            tree = OmegaConf.merge(tree, nested)
-        except (OmegaConfBaseException, ValueError, TypeError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            expected = next((_type_name(item.type) for name, item, _ in knobs(Config()) if name == key), "any")
-            source = f" (in {where})" if where else ""
-            raise UserError(f"{key}={value}{source}: {reason}; allowed: {expected}") from error
-    return typing.cast(Config, OmegaConf.to_object(tree))
+        put(trees[-1], key, value if _is_text(key) else _number(value))
+    wrong = (OmegaConfBaseException, ValueError, TypeError, AttributeError)
+    try:
+        return typing.cast(Config, OmegaConf.to_object(OmegaConf.merge(empty, *trees)))
+    except wrong:  # by which of them, one at a time tells, which takes long
+        for (key, value, where), tree in zip(layers, trees, strict=True):
+            try:
+                OmegaConf.merge(empty, tree)
+            except wrong as error:
+                reason = str(error).splitlines()[0]
+                expected = next((_type_name(item.type) for name, item, _ in knobs(Config()) if name == key), "any")
+                source = f" (in {where})" if where else ""
+                raise UserError(f"{key}={value}{source}: {reason}; allowed: {expected}") from error
+        raise
 
 
 def _get(tree: dict[str, Any], key: str) -> Any:
