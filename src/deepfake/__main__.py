@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import sys
+import time
 from dataclasses import replace
 
 from deepfake import __version__
@@ -123,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(stages: list[str], options: list[str]) -> None:
+    started_s = time.monotonic()
     # Read when torch is loaded: threads that wait for one another soon sleep, instead of burning the cores that loader
     # processes and other programs need.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -136,6 +138,8 @@ def _run(stages: list[str], options: list[str]) -> None:
         if stages[number] == "train" and cfg.gpus * cfg.nnodes > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
             module.check(cfg)
             importlib.import_module("deepfake.stages.launch").train_together(cfg, options)
+        elif stages[number] == "infer":  # whose budget is that of all it takes, but for training
+            module.run(cfg, None if "train" in stages else started_s)
         else:
             module.run(cfg)
 

@@ -235,7 +235,7 @@ class InferConfig:
     )
     budget_minutes: float = knob(
         0.0,
-        "time that inference has, from its start; it does less for each medium to end in it; 0 = any",
+        "time that inference has, from the start of the command; it does less for each medium to end in it; 0 = any",
         low=0,
         shapes=False,
     )

@@ -215,7 +215,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     def slowly(self: Panel, crops: list[Path], *, views: list[str], members: int) -> np.ndarray:
         passes = len(crops) * len(views) * members
         counted["passes"] += passes
-        time.sleep(0.04 * passes)
+        time.sleep(0.08 * passes)
         return score(self, crops, views=views, members=members)
 
     monkeypatch.setattr(Panel, "score", slowly)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -166,7 +167,12 @@ def test_a_verdict_is_by_logits_where_probabilities_end() -> None:
 def test_an_interrupt_leaves_no_crops(trained: Path, files: Path, temporary: Path) -> None:
     command = [sys.executable, "-m", "deepfake", "infer", "files", f"paths.runs={trained / 'runs'}", "num_workers=1"]
     with subprocess.Popen(
-        command, cwd=files.parent, env=environment() | {"TMPDIR": str(temporary)}, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=files.parent,
+        env=environment() | {"TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         deadline = time.monotonic() + 60
         while not list(temporary.glob("deepfake_*/**/*.png")):  # not while it is still loading itself

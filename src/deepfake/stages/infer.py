@@ -53,13 +53,14 @@ class Job:
     degraded: str = ""
 
 
-def run(cfg: Config) -> None:
+def run(cfg: Config, started_s: float | None = None) -> None:
     """Write submissions/<name>/: logits.parquet, scores.csv, infer_problems.csv, config.json, and what is handed in.
 
     <name> is the run's, with the data set's where that is not the one that the run was trained on. Test media that are
-    not cut yet are cut on the way.
+    not cut yet are cut on the way. started_s: when the clock of infer.budget_minutes began, by time.monotonic; None =
+    now.
     """
-    started_s = time.monotonic()
+    started_s = time.monotonic() if started_s is None else started_s
     run_to_continue(cfg)  # refuses a run without trained folds
     check(cfg)
     plan = read_plan(cfg)

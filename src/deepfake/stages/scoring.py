@@ -158,8 +158,8 @@ class Scoring:
     def _load(self) -> None:
         """Load the models and make a first step that nobody times: memory is taken, kernels chosen, graphs compiled.
 
-        With a budget, the first medium could take more than what is left of it. A second trial, of a few crops by one
-        model, tells; what it says is forgotten where the medium fits, as it says less than the medium will.
+        With a budget, the first step could take more than what is left of it. A second trial, of a few crops by one
+        model, tells; what it says is forgotten where the step fits, as it says less than the step will.
         """
         first, views = self.waiting[0], self.plan.views[:1]
         faces, start, clock = first.cropped.faces, first.cropped.start, self.clock
@@ -170,7 +170,10 @@ class Scoring:
         began, tried = time.monotonic(), min(FIRST_CROPS, first.crops[1])
         self.panel.score(self._paths(faces[start : start + tried]), views=views, members=1)
         seconds, passes = time.monotonic() - began, tried * clock.passes(replace(clock.full, views=1, members=1))
-        if seconds / passes * clock.passes(clock.full) * first.crops[1] > LARGE_SHARE * self._left_s():
+        if (
+            seconds / passes * clock.passes(clock.full) * max(first.crops[1], FIRST_CROPS)
+            > LARGE_SHARE * self._left_s()
+        ):
             clock.tried(passes, seconds)
             self.measured = tried, seconds
 
