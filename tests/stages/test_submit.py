@@ -165,6 +165,17 @@ def test_a_foreign_file_is_compared_by_the_views_that_its_run_infers_with(
     assert "warning: team.csv spread unlike out-of-fold: mean P(fake) 0.475, out-of-fold 0.961" in done.output
 
 
+def test_labels_are_compared_with_decisions(deepfake: Command, clips: Path, tmp_path: Path) -> None:
+    plant_run(tmp_path, "a", {"identity": 0.5}, ["identity"])  # P(fake) .62: fake, of all
+    rows = RIGHT.splitlines()
+    labels = [line.rpartition(",")[0] + (",0" if number == 0 else ",1") for number, line in enumerate(rows[1:])]
+    (tmp_path / "team.csv").write_text("\n".join([rows[0], *labels]) + "\n")
+    done = deepfake("check", "team.csv", "data.root=clips", "name=a", "submit.format=aifactory")
+    assert done.status == 0 and "warning" not in done.output, done.output
+    done = deepfake("check", "team.csv", "data.root=clips", "name=a", "submit.format=aifactory", "submit.threshold=0.9")
+    assert "warning: team.csv looks inverted" in done.output or "spread unlike" in done.output, done.output
+
+
 def test_a_foreign_file_is_compared_with_what_its_blend_was_fitted_on(
     deepfake: Command, clips: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from deepfake.stages.common import (
     test_media,
     trained_folds,
 )
-from deepfake.stages.submit import expected_submission
+from deepfake.stages.submit import decision_logit, expected_submission
 from deepfake.stages.views import kept_views
 from deepfake.tables import FOLDS, OOF, SCORES
 
@@ -49,7 +49,7 @@ def run(cfg: Config) -> None:
     scores = form.read(path).score.to_numpy()
     if logits is None:
         try:
-            for doubt in doubts(scores, _out_of_fold(cfg)):
+            for doubt in doubts(scores, _out_of_fold(cfg, decided=form.answer in ("label", "word"))):
                 say("check", f"warning: {path} {doubt}")
         except UserError as error:
             say("check", f"the spread of {path} is compared with nothing: {error}")
@@ -73,10 +73,9 @@ def _logits_beside(path: Path, media_ids: pd.Series) -> pd.Series | None:
     return logits.loc[media_ids] if media_ids.isin(logits.index).all() else None
 
 
-def _out_of_fold(cfg: Config) -> np.ndarray:
-    """P(fake) that the run, or the blend of runs, gives media with a face that its folds did not see.
-
-    UserError where that is not known.
+def _out_of_fold(cfg: Config, *, decided: bool) -> np.ndarray:
+    """P(fake) that the run, or the blend of runs, gives media with a face that its folds did not see; decided: 1 or 0,
+    as labels and words say it. UserError where that is not known.
     """
     import pandas as pd
 
@@ -89,6 +88,10 @@ def _out_of_fold(cfg: Config) -> np.ndarray:
     logits = combine(rows[rows.found & rows.view.isin(views)], blends)
     if logits.empty:
         raise UserError(f"{cfg.run} has no out-of-fold logits of media with a face, by the views {', '.join(views)}")
+    if decided:
+        whole = blends[0]
+        threshold = decision_logit(cfg, whole.threshold if whole.recipe.threshold else None)
+        return (logits.to_numpy() >= threshold).astype(float)
     return sigmoid(logits.to_numpy())
 
 
