@@ -52,6 +52,11 @@ class Blend:
         blended = self.slope * (logits @ np.array(self.weights) + self.offset) + self.bias
         return blended if self.limit is None else np.clip(blended, -self.limit, self.limit)
 
+    @property
+    def tuned(self) -> float | None:
+        """The threshold where one was tuned, else None."""
+        return self.threshold if self.recipe.threshold else None
+
     def without_idle(self) -> Blend:
         """The same without runs of weight 0, which need not be asked."""
         active = [(run, weight) for run, weight in zip(self.runs, self.weights, strict=True) if weight != 0]

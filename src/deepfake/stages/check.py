@@ -10,8 +10,6 @@ from deepfake import layout
 from deepfake.config import Config
 from deepfake.errors import UserError
 from deepfake.stages.common import (
-    damaged_blend,
-    read_blend,
     run_to_continue,
     say,
     submission_to_check,
@@ -89,9 +87,7 @@ def _out_of_fold(cfg: Config, *, decided: bool) -> np.ndarray:
     if logits.empty:
         raise UserError(f"{cfg.run} has no out-of-fold logits of media with a face, by the views {', '.join(views)}")
     if decided:
-        whole = blends[0]
-        threshold = decision_logit(cfg, whole.threshold if whole.recipe.threshold else None)
-        return (logits.to_numpy() >= threshold).astype(float)
+        return (logits.to_numpy() >= decision_logit(cfg, blends[0].tuned)).astype(float)
     return sigmoid(logits.to_numpy())
 
 
@@ -103,12 +99,8 @@ def _run_or_blend(cfg: Config) -> tuple[list[Blend], list[str]]:
     path = layout.blend_file(cfg.paths.runs, cfg.run)
     if not path.is_file():
         return [Blend((cfg.run,), Recipe(), (1.0,))], _views(cfg)
-    record = read_blend(path)
-    try:
-        blends = [Blend.from_json(values).without_idle() for values in (record["blend"], *record["of_fewer_runs"])]
-        return blends, [str(view) for view in record["views"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise damaged_blend(path, error) from error
+    record, blends = read_blends(path)
+    return blends, [str(view) for view in record.get("views", [])]
 
 
 def _views(cfg: Config) -> list[str]:

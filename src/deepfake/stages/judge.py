@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -78,11 +79,13 @@ def _check_outputs(cfg: Config, named: Named) -> None:
     lost = {path.resolve() for path in written} & {Path(path).resolve() for path in named.media}
     if lost:
         raise UserError(f"{listed(sorted(lost))} would be replaced: choose another json= or pictures=")
-    for folder in [Path(cfg.json).parent] * bool(cfg.json) + [Path(cfg.pictures)] * bool(cfg.pictures):
+    for path in written:  # what cannot be is better known before the work
         try:
-            folder.mkdir(parents=True, exist_ok=True)  # what cannot be is better known before the work
+            path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{folder} cannot be made ({error.strerror}): choose another json= or pictures=") from error
+            raise UserError(f"{path.parent} cannot be made ({error.strerror}): choose another folder") from error
+        if not os.access(path.parent, os.W_OK):
+            raise UserError(f"{path.parent} cannot be written to: choose another folder for json= or pictures=")
 
 
 def _judge(cfg: Config, plan: Plan, threshold: float, paths: tuple[str, ...]) -> list[Verdict]:

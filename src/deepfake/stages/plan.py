@@ -48,8 +48,7 @@ class Plan:
     @property
     def threshold(self) -> float | None:
         """The tuned logit from which a medium is called fake; None where none was tuned."""
-        whole = self.blends[0]
-        return whole.threshold if whole.recipe.threshold else None
+        return self.blends[0].tuned
 
     @property
     def runs(self) -> list[str]:
@@ -116,14 +115,22 @@ def _plain_score(tables: list[pd.DataFrame], views: list[str]) -> float | None:
     return metric_of("log_loss", labels, mean_logits(rows).to_numpy())
 
 
-def _of_blend(cfg: Config, path: Path) -> Plan:
+def read_blends(path: Path) -> tuple[dict[str, Any], list[Blend]]:
+    """A blend's file, and the blends in it: of all runs, then of fewer and fewer. UserError when it is damaged."""
     from deepfake.score.blend import Blend
 
-    if cfg.fold != "all":
-        raise UserError(f"fold={cfg.fold}, but {cfg.run} is a blend, made of all folds of its runs: leave fold out")
     record = read_blend(path)
     try:
-        blends = [Blend.from_json(values).without_idle() for values in (record["blend"], *record["of_fewer_runs"])]
+        return record, [Blend.from_json(one).without_idle() for one in (record["blend"], *record["of_fewer_runs"])]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged_blend(path, error) from error
+
+
+def _of_blend(cfg: Config, path: Path) -> Plan:
+    if cfg.fold != "all":
+        raise UserError(f"fold={cfg.fold}, but {cfg.run} is a blend, made of all folds of its runs: leave fold out")
+    record, blends = read_blends(path)
+    try:
         weights, nested = record["weights_sha256"], record["nested"]
         off = blends[0].threshold  # what is stated is cut where the blend is
         stated = {
