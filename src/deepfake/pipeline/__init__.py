@@ -1,0 +1,1 @@
+"""What several commands do alike: cropping media, scoring them as they come. Values in, tables out; no configuration."""
