@@ -105,7 +105,7 @@ def user_loop(path: str, crops: str) -> Faces:
     import cv2
 
     from deepfake.media.align import crop_face
-    from deepfake.media.cut import png_flags
+    from deepfake.media.store import png_flags
 
     numbers, frames = read_decord(path)
     height, width = frames.shape[1:3]
@@ -150,11 +150,11 @@ def run_pool(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
 
 
 def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Faces]]:
-    from deepfake.media.cut import Cut, CutSettings
+    from deepfake.media.crop import CroppedMedium, CropSettings
     from deepfake.media.medium import Limits
-    from deepfake.media.workers import Job, Pace, Setup, cut_all
+    from deepfake.media.workers import CropTask, Pace, WorkerSetup, crop_all
 
-    settings = CutSettings(
+    settings = CropSettings(
         num_frames=NUM_FRAMES,
         mode="faces",
         align="box",
@@ -168,13 +168,13 @@ def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
         limits=Limits(0, 0),
     )
     detector = {"detect_size": DETECT_SIZE, "min_face": MIN_FACE, "min_prob": MIN_PROB, "search_every": SEARCH_EVERY}
-    jobs = [Job(f"{number}_{Path(file).name}", Path(file), "video") for number, file in enumerate(files)]
-    setup = Setup(Path(crops), detector, settings)
-    for job, cut in cut_all(jobs, setup, Pace(num_workers=arm.processes, timeout_s=600)):
-        assert isinstance(cut, Cut), f"{job.path}: {cut}"
-        rows = [row for row in cut.rows if row["found"]]
+    tasks = [CropTask(f"{number}_{Path(file).name}", Path(file), "video") for number, file in enumerate(files)]
+    setup = WorkerSetup(Path(crops), detector, settings)
+    for task, cropped in crop_all(tasks, setup, Pace(num_workers=arm.processes, timeout_s=600)):
+        assert isinstance(cropped, CroppedMedium), f"{task.path}: {cropped}"
+        rows = [row for row in cropped.rows if row["found"]]
         boxes = [[row[side] for side in ("x0", "y0", "x1", "y1")] for row in rows]
-        yield str(job.path), [(row["frame_idx"], box, row["prob"]) for row, box in zip(rows, boxes, strict=True)]
+        yield str(task.path), [(row["frame_idx"], box, row["prob"]) for row, box in zip(rows, boxes, strict=True)]
 
 
 def run_arm(arm: Arm, files: list[str]) -> dict:

@@ -13,8 +13,9 @@ import numpy as np
 
 from deepfake.media.align import centre_square, crop_face, shrink_whole
 from deepfake.media.likeness import likeness
-from deepfake.media.medium import Frame, Limits, Medium, UnreadableError
+from deepfake.media.medium import Frame, Limits, Medium
 from deepfake.media.sharpness import sharpness
+from deepfake.media.store import SUFFIXES, decode, empty_folder, encode
 from deepfake.media.tracks import choose_tracks, link_faces
 from deepfake.media.video import open_medium
 from deepfake.tables import BOX, LANDMARK_COLUMNS
@@ -22,15 +23,14 @@ from deepfake.tables import BOX, LANDMARK_COLUMNS
 if TYPE_CHECKING:
     from deepfake.media.detect import FaceDetector
 
-SUFFIXES = {"png": ".png", "webp_lossless": ".webp", "jpeg": ".jpg"}
 SAME_FOOTAGE = 0.9  # likeness of two crops; another face moves it little, another moment or place much
 MOST_ORIGINALS = 3  # that a forgery is compared with; each costs a decoding
 HELD_BYTES = 256_000_000  # of decoded frames at once, in each process; more are worked off in parts
 
 
 @dataclass(frozen=True)
-class CutSettings:
-    """How media are cut; the meaning of each is in the configuration's `crop` and `extract` sections."""
+class CropSettings:
+    """How media are cropped; the meaning of each is in the configuration's `crop` and `extract` sections."""
 
     num_frames: int
     mode: str
@@ -47,7 +47,7 @@ class CutSettings:
 
 @dataclass(frozen=True)
 class Face:
-    """A place to be cut: whether a face was found there, how certainly, where (px of the frame), and whose."""
+    """A place to be cropped: whether a face was found there, how certainly, where (px of the frame), and whose."""
 
     found: bool
     prob: float | None
@@ -65,7 +65,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class CutFrame:
+class CroppedFrame:
     """What is left of a frame when its pixels are gone: number, time, size, faces, and each one's crop."""
 
     frame_idx: int
@@ -77,7 +77,7 @@ class CutFrame:
 
 
 @dataclass(frozen=True)
-class Cut:
+class CroppedMedium:
     """What a medium gave: its rows of the faces table, and its row of the extracted table without the medium's name."""
 
     rows: list[dict[str, Any]]
@@ -87,32 +87,33 @@ class Cut:
 FindFaces = Callable[[list[Frame]], list[list[Face]]]
 
 
-def cut_medium(
+def crop_medium(
     media_id: str,
     path: Path,
     kind: str,
     crops: Path,
     *,
     detector: FaceDetector | None,
-    settings: CutSettings,
-    originals: Sequence[Cut] = (),
-) -> Cut:
+    settings: CropSettings,
+    originals: Sequence[CroppedMedium] = (),
+) -> CroppedMedium:
     """Decode, detect, crop and write one medium; paths of crops are relative to `crops`' parent.
 
-    detector is None for settings.mode=whole. originals: cuts of media that this one may be forged from; where one
-    proves to be it, its boxes are taken instead of a detection. UnreadableError when the medium cannot be decoded.
+    detector: None for settings.mode=whole. originals: media that this one may be forged from, their crops beside its
+    own; where one proves to be it, its boxes are taken instead of a detection. UnreadableError when the medium cannot
+    be decoded.
     """
     medium = open_medium(path, kind, settings.num_frames, settings.limits)
     original, dropped = None, 0
     if detector is None:
-        boxes, frames = "whole", _cut_frames(medium, _whole, settings)
-    elif like := _cut_like_original(medium, originals, crops, settings):
+        boxes, frames = "whole", _crop_frames(medium, _whole, settings)
+    elif like := _crop_like_original(medium, originals, crops, settings):
         boxes, (original, frames) = "original", like
     else:
-        boxes, frames = "detector", _cut_frames(medium, partial(_detected, detector), settings)
+        boxes, frames = "detector", _crop_frames(medium, partial(_detected, detector), settings)
         frames, dropped = _choose(frames, settings)
         if not any(frame.faces for frame in frames):  # rare, so that a second decoding costs less than keeping frames
-            boxes, frames = "centre", _cut_frames(medium, _centre, settings)
+            boxes, frames = "centre", _crop_frames(medium, _centre, settings)
     rows = _write(media_id, frames, crops, settings)
     facts = {
         "width": frames[0].width,
@@ -125,17 +126,17 @@ def cut_medium(
         "tracks_dropped": dropped,
         "note": medium.note or None,
     }
-    return Cut(rows, facts)
+    return CroppedMedium(rows, facts)
 
 
-def _cut_frames(medium: Medium, find_faces: FindFaces, settings: CutSettings) -> list[CutFrame]:
+def _crop_frames(medium: Medium, find_faces: FindFaces, settings: CropSettings) -> list[CroppedFrame]:
     """All frames of a medium with the crops of their faces, in parts of HELD_BYTES."""
     done = []
     for part in _parts(medium):
         for frame, faces in zip(part, find_faces(part), strict=True):
             height, width = frame.image_HWC.shape[:2]
-            crops = [_cut_crop(frame.image_HWC, face, settings) for face in faces]
-            done.append(CutFrame(frame.frame_idx, frame.pts_s, height, width, faces, crops))
+            crops = [_stored_crop(frame.image_HWC, face, settings) for face in faces]
+            done.append(CroppedFrame(frame.frame_idx, frame.pts_s, height, width, faces, crops))
     return done
 
 
@@ -167,7 +168,7 @@ def _detected(detector: FaceDetector, frames: list[Frame]) -> list[list[Face]]:
     return [[Face(True, *face) for face in zip(*parts, strict=True)] for parts in columns]
 
 
-def _choose(frames: list[CutFrame], settings: CutSettings) -> tuple[list[CutFrame], int]:
+def _choose(frames: list[CroppedFrame], settings: CropSettings) -> tuple[list[CroppedFrame], int]:
     """Frames with the faces that are wanted, their tracks numbered; and how many tracks were dropped as false finds."""
     boxes = [np.array([face.box_xyxy for face in frame.faces]).reshape(-1, 4) for frame in frames]
     landmarks = [np.array([face.landmarks_xy for face in frame.faces]).reshape(-1, 5, 2) for frame in frames]
@@ -188,29 +189,29 @@ def _choose(frames: list[CutFrame], settings: CutSettings) -> tuple[list[CutFram
     ], kept.short + kept.weak
 
 
-def _keep(frame: CutFrame, which: np.ndarray, track_ids: np.ndarray) -> CutFrame:
+def _keep(frame: CroppedFrame, which: np.ndarray, track_ids: np.ndarray) -> CroppedFrame:
     faces = [replace(frame.faces[number], track_id=int(track_ids[number])) for number in which]
     return replace(frame, faces=faces, crops=[frame.crops[number] for number in which])
 
 
-def _cut_like_original(
-    medium: Medium, originals: Sequence[Cut], crops: Path, settings: CutSettings
-) -> tuple[str, list[CutFrame]] | None:
-    """The first original that has as many frames, of the same size, and looks alike; and frames cut at its places."""
+def _crop_like_original(
+    medium: Medium, originals: Sequence[CroppedMedium], crops: Path, settings: CropSettings
+) -> tuple[str, list[CroppedFrame]] | None:
+    """The first original with as many frames of the same size that looks alike; and frames cropped at its places."""
     likely = [
-        cut for cut in originals if cut.facts["boxes"] == "detector" and cut.facts["num_frames"] == medium.num_frames
+        one for one in originals if one.facts["boxes"] == "detector" and one.facts["num_frames"] == medium.num_frames
     ]
     if likely:
         size = next(iter(medium)).image_HWC.shape[:2]
-        likely = [cut for cut in likely if (cut.facts["height"], cut.facts["width"]) == size]
+        likely = [one for one in likely if (one.facts["height"], one.facts["width"]) == size]
     for original in likely[:MOST_ORIGINALS]:
-        frames = _cut_frames(medium, partial(_as_in, original), settings)
+        frames = _crop_frames(medium, partial(_as_in, original), settings)
         if _same_footage(frames, original, crops):
             return original.rows[0]["media_id"], frames
     return None
 
 
-def _as_in(original: Cut, frames: list[Frame]) -> list[list[Face]]:
+def _as_in(original: CroppedMedium, frames: list[Frame]) -> list[list[Face]]:
     faces: dict[int, list[Face]] = {}
     for row in original.rows:
         box_xyxy = np.array([row[name] for name in BOX], np.float32)
@@ -219,7 +220,7 @@ def _as_in(original: Cut, frames: list[Frame]) -> list[list[Face]]:
     return [faces.get(frame.frame_idx, []) for frame in frames]
 
 
-def _same_footage(frames: list[CutFrame], original: Cut, crops: Path) -> bool:
+def _same_footage(frames: list[CroppedFrame], original: CroppedMedium, crops: Path) -> bool:
     """Whether frames have the original's size and their first and last crops look like the original's."""
     size = {"width": original.facts["width"], "height": original.facts["height"]}
     ours = [crop for frame in frames for crop in frame.crops]
@@ -229,7 +230,7 @@ def _same_footage(frames: list[CutFrame], original: Cut, crops: Path) -> bool:
     if not all(path.is_file() for path in theirs):
         return False
     pairs = zip((ours[0], ours[-1]), theirs, strict=True)
-    return all(_alike(_decode(crop.encoded), cv2.imread(str(path))) for crop, path in pairs)
+    return all(_alike(decode(crop.encoded), cv2.imread(str(path))) for crop, path in pairs)
 
 
 def _alike(crop_HWC: np.ndarray, other_HWC: np.ndarray | None) -> bool:
@@ -237,12 +238,13 @@ def _alike(crop_HWC: np.ndarray, other_HWC: np.ndarray | None) -> bool:
     return other_HWC is not None and likeness(crop_HWC, other_HWC) >= SAME_FOOTAGE
 
 
-def _cut_crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> Crop:
-    crop_HWC = _crop(frame_HWC, face, settings)
-    return Crop(_encode(crop_HWC, settings), sharpness(crop_HWC))
+def _stored_crop(frame_HWC: np.ndarray, face: Face, settings: CropSettings) -> Crop:
+    crop_HWC = _pixels(frame_HWC, face, settings)
+    encoded = encode(crop_HWC, image_format=settings.format, quality=settings.quality)
+    return Crop(encoded, sharpness(crop_HWC))
 
 
-def _crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> np.ndarray:
+def _pixels(frame_HWC: np.ndarray, face: Face, settings: CropSettings) -> np.ndarray:
     if settings.mode == "whole":
         return shrink_whole(frame_HWC, settings.size)
     margin = settings.margin if face.found else 0.0
@@ -251,38 +253,10 @@ def _crop(frame_HWC: np.ndarray, face: Face, settings: CutSettings) -> np.ndarra
     )
 
 
-def _encode(crop_HWC: np.ndarray, settings: CutSettings) -> bytes:
-    flags = {
-        "png": png_flags(),
-        "webp_lossless": [cv2.IMWRITE_WEBP_QUALITY, 101],  # above 100 = lossless
-        "jpeg": [cv2.IMWRITE_JPEG_QUALITY, settings.quality],
-    }
-    done, encoded = cv2.imencode(SUFFIXES[settings.format], crop_HWC[..., ::-1], flags[settings.format])
-    if not done:
-        height, width = crop_HWC.shape[:2]
-        came = f"a crop of {width} x {height} px cannot be stored as {settings.format}"
-        raise UnreadableError("too_large", f"{came}: choose another crop.format, or crop.size")
-    return encoded.tobytes()
-
-
-def png_flags() -> list[int]:
-    """Differences of rows with run lengths: half the time of OpenCV's own choice, to write and to read, at its size."""
-    flags = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12 and later
-        flags += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-    return flags
-
-
-def _decode(encoded: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-
-
-def _write(media_id: str, frames: list[CutFrame], crops: Path, settings: CutSettings) -> list[dict[str, Any]]:
+def _write(media_id: str, frames: list[CroppedFrame], crops: Path, settings: CropSettings) -> list[dict[str, Any]]:
     """Write the crops in place of what an earlier attempt left, and give their rows of the faces table."""
     folder = crops / media_id
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink(missing_ok=True)
+    empty_folder(folder)
     rows = []
     for frame in frames:
         for face_idx, (face, crop) in enumerate(zip(frame.faces, frame.crops, strict=True)):
