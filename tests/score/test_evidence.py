@@ -39,7 +39,7 @@ def test_media_are_in_order_whatever_that_of_the_tables():
     assert evidence.runs == ("one", "two")
     assert evidence.labels.tolist() == [0, 1, 0, 1]
     assert evidence.pooled["mean"].tolist() == [[2, 7], [-1, 0.5], [4, 6], [8, 5]]
-    assert set(evidence.pooled) == set(evidence.turned) == set(POOLINGS)
+    assert set(evidence.pooled) == set(evidence.negated) == set(POOLINGS)
     assert len(faceless) == 0
 
 
@@ -94,15 +94,15 @@ def test_groups_are_dealt_evenly_and_always_alike():
     assert deal_folds(groups, count=3).tolist() == dealt.tolist()
 
 
-def test_turned_is_the_pooling_of_negated_rows():
+def test_negated_is_the_pooling_of_negated_rows():
     """The most fake person is then the one with the lowest logits: max(3, -1), not -max(-3, 1)."""
     people = table(rows("a", [-2.0, -4.0, 1.0], track_id=[0, 0, 1], face_idx=[0, 0, 1]))
     evidence, _ = gather({"one": people}, FOUR)
-    assert (evidence.pooled["track_max"].item(), evidence.turned["track_max"].item()) == (1, 3)
-    assert (evidence.pooled["mean"].item(), evidence.turned["mean"].item()) == pytest.approx((-5 / 3, 5 / 3))
+    assert (evidence.pooled["track_max"].item(), evidence.negated["track_max"].item()) == (1, 3)
+    assert (evidence.pooled["mean"].item(), evidence.negated["mean"].item()) == pytest.approx((-5 / 3, 5 / 3))
 
 
-def test_inverted_runs_alone_are_turned():
+def test_inverted_runs_alone_are_negated():
     evidence, _ = gather({"one": ONE, "two": TWO}, FOUR)
     assert evidence.logits("mean", ()).tolist() == evidence.pooled["mean"].tolist()
     assert evidence.logits("mean", ("two",)).tolist() == [[2, -7], [-1, -0.5], [4, -6], [8, -5]]
@@ -115,7 +115,7 @@ def test_some_media_are_taken_by_a_mask_or_by_numbers():
         assert taken.groups.tolist() == evidence.groups[[1, 3]].tolist()
         assert taken.runs == ("one", "two")
         assert taken.pooled["mean"].tolist() == [[-1, 0.5], [8, 5]]
-        assert taken.turned["mean"].tolist() == [[1, -0.5], [-8, -5]]
+        assert taken.negated["mean"].tolist() == [[1, -0.5], [-8, -5]]
 
 
 def test_some_runs_are_taken_in_the_order_asked_for():
@@ -123,5 +123,5 @@ def test_some_runs_are_taken_in_the_order_asked_for():
     swapped, alone = evidence.of_runs(["two", "one"]), evidence.of_runs(["two"])
     assert (swapped.runs, alone.runs) == (("two", "one"), ("two",))
     assert swapped.pooled["mean"].tolist() == [[7, 2], [0.5, -1], [6, 4], [5, 8]]
-    assert alone.turned["mean"].tolist() == [[-7], [-0.5], [-6], [-5]]
+    assert alone.negated["mean"].tolist() == [[-7], [-0.5], [-6], [-5]]
     assert alone.labels.tolist() == evidence.labels.tolist()

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Recipe, fit
-from deepfake.score.choose import by_worth, choose, crossfit, decide, nested, worth
+from deepfake.score.blending import CALIBRATIONS, WEIGHTS, Blend, BlendOptions, fit
+from deepfake.score.choose import blends_of_fewer_runs, choose, crossfit, decide, leave_one_out_gains, nested
 from deepfake.score.evidence import Evidence, deal_folds
 from deepfake.score.gain import gain_and_error, metric_of
 from deepfake.score.pool import POOLINGS
@@ -28,8 +28,8 @@ def evidence(labels, **runs):
     """Runs of one logit a medium, pairs of media as groups. Two poolings that are the same."""
     logits, groups = np.stack(list(runs.values()), 1), np.arange(MEDIA) // 2
     pooled = {"mean": logits, "median": logits}
-    turned = {name: -each for name, each in pooled.items()}
-    return Evidence(labels, deal_folds(groups), groups, tuple(runs), pooled, turned)
+    negated = {name: -each for name, each in pooled.items()}
+    return Evidence(labels, deal_folds(groups), groups, tuple(runs), pooled, negated)
 
 
 def noise(rng, scale=1.0):
@@ -46,11 +46,11 @@ def share(blend, run):
 def test_pure_noise_changes_nothing(metric, seed):
     rng = np.random.default_rng(seed)
     told = evidence(labels_of(rng), a=noise(rng), b=noise(rng, 4), c=noise(rng))
-    verdict = decide(told, metric)
-    assert verdict.recipe == Recipe()
-    assert [step.question for step in verdict.steps] == ["signal"]
-    assert (verdict.nested == verdict.plain).all()
-    assert (verdict.gain, verdict.error) == (0, 0)
+    decision = decide(told, metric)
+    assert decision.options == BlendOptions()
+    assert [step.question for step in decision.steps] == ["signal"]
+    assert (decision.nested == decision.plain).all()
+    assert (decision.gain, decision.error) == (0, 0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -59,12 +59,12 @@ def test_one_useful_run_among_noise_is_found(seed):
     labels = labels_of(rng)
     told = evidence(labels, good=informed(labels, rng), **{f"noise{n}": noise(rng, 2) for n in range(4)})
     for metric in ("log_loss", "auc"):
-        verdict = decide(told, metric)
-        assert verdict.gain > 4 * verdict.error > 0
-        assert share(fit(verdict.recipe, told, metric), "good") > 0.8
-    values = worth(verdict.recipe, told, "auc")
+        decision = decide(told, metric)
+        assert decision.gain > 4 * decision.error > 0
+        assert share(fit(decision.options, told, metric), "good") > 0.8
+    values = leave_one_out_gains(decision.options, told, "auc")
     assert max(values, key=lambda run: values[run][0]) == "good"
-    assert by_worth(verdict.recipe, told, "auc")[-1].runs == ("good",)
+    assert blends_of_fewer_runs(decision.options, told, "auc")[-1].runs == ("good",)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -72,10 +72,10 @@ def test_an_overconfident_run_is_cooled(seed):
     rng = np.random.default_rng(seed)
     labels = labels_of(rng)
     told = evidence(labels, loud=6 * informed(labels, rng))
-    recipe, _ = choose(told, "log_loss")
-    assert recipe.finish in ("calibrate", "both")
-    assert fit(recipe, told, "log_loss").slope == pytest.approx(1 / 6, rel=0.35)
-    assert choose(told, "auc")[0] == Recipe()  # the order is as it was
+    options, _ = choose(told, "log_loss")
+    assert options.calibration in ("calibrate", "both")
+    assert fit(options, told, "log_loss").slope == pytest.approx(1 / 6, rel=0.35)
+    assert choose(told, "auc")[0] == BlendOptions()  # the order is as it was
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -90,14 +90,14 @@ def test_an_overconfident_run_does_not_drown_out_the_others(seed):
 
 @pytest.mark.parametrize("metric", ["log_loss", "auc"])
 @pytest.mark.parametrize("seed", range(3))
-def test_an_inverted_run_is_turned(metric, seed):
+def test_an_inverted_run_is_negated(metric, seed):
     rng = np.random.default_rng(seed)
     labels = labels_of(rng)
     told = evidence(labels, a=informed(labels, rng), wrong=-informed(labels, rng), c=informed(labels, rng))
-    verdict = decide(told, metric)
-    assert verdict.recipe.inverted == ("wrong",)
-    assert verdict.steps[0].answer == "-wrong"
-    assert verdict.gain > 4 * verdict.error
+    decision = decide(told, metric)
+    assert decision.options.inverted == ("wrong",)
+    assert decision.steps[0].answer == "-wrong"
+    assert decision.gain > 4 * decision.error
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -108,17 +108,17 @@ def test_a_clip_that_pays_is_found(seed):
     mislabelled = rng.choice(MEDIA, 20, replace=False)
     logits[mislabelled] = -12 * (2 * labels[mislabelled] - 1)
     told = evidence(labels, a=logits)
-    recipe, _ = choose(told, "log_loss")
-    assert recipe.finish in ("clip", "both")
-    assert fit(recipe, told, "log_loss").limit <= 5
+    options, _ = choose(told, "log_loss")
+    assert options.calibration in ("clip", "both")
+    assert fit(options, told, "log_loss").limit <= 5
 
 
 def test_honest_equal_runs_are_left_alone():
     rng = np.random.default_rng(0)
     labels = labels_of(rng)
-    verdict = decide(evidence(labels, a=informed(labels, rng)), "log_loss")
-    assert verdict.recipe == Recipe()
-    assert verdict.gain == 0
+    decision = decide(evidence(labels, a=informed(labels, rng)), "log_loss")
+    assert decision.options == BlendOptions()
+    assert decision.gain == 0
 
 
 def test_a_pooling_that_pays_is_found():
@@ -140,13 +140,13 @@ def test_no_pooling_is_taken_for_what_putting_logits_right_would_do(seed, metric
     logits = offset + loudness * (of_media[:, None] + 0.5 * rng.normal(size=(240, frames)))
     rows = pd.DataFrame({"media_id": np.repeat(media, frames), "frame_idx": np.tile(np.arange(frames), 240)})
     rows = rows.assign(face_idx=0, track_id=0, prob=0.99, side=50.0, sharpness=5.0, logit=logits.ravel())
-    pooled, turned = (
+    pooled, negated = (
         {name: pool(rows.assign(logit=sign * rows.logit)).to_numpy()[:, None] for name, pool in POOLINGS.items()}
         for sign in (1, -1)
     )
-    recipe, _ = choose(Evidence(labels, media // 2 % 5, media, ("a",), pooled, turned), metric)
-    assert recipe.pool == "mean"
-    assert recipe.finish in ("calibrate", "both") if metric == "log_loss" else recipe.threshold
+    options, _ = choose(Evidence(labels, media // 2 % 5, media, ("a",), pooled, negated), metric)
+    assert options.pool == "mean"
+    assert options.calibration in ("calibrate", "both") if metric == "log_loss" else options.threshold
 
 
 def test_a_threshold_is_tuned_where_it_pays():
@@ -154,26 +154,26 @@ def test_a_threshold_is_tuned_where_it_pays():
     labels = labels_of(rng)
     told = evidence(labels, a=informed(labels, rng) + 3)
     for metric in ("accuracy", "macro_f1"):
-        verdict = decide(told, metric)
-        assert verdict.recipe.threshold
-        assert fit(verdict.recipe, told, metric).threshold == pytest.approx(3, abs=1)
-        nested_score = metric_of(metric, labels, verdict.nested - verdict.thresholds)
-        assert nested_score > metric_of(metric, labels, verdict.plain) + 0.1
+        decision = decide(told, metric)
+        assert decision.options.threshold
+        assert fit(decision.options, told, metric).threshold == pytest.approx(3, abs=1)
+        nested_score = metric_of(metric, labels, decision.nested - decision.thresholds)
+        assert nested_score > metric_of(metric, labels, decision.plain) + 0.1
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize("finish", FINISHES)
-def test_a_medium_has_no_say_in_its_own_cross_fitted_logit(weights, finish):
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_a_medium_has_no_say_in_its_own_cross_fitted_logit(weights, calibration):
     rng = np.random.default_rng(0)
     labels = labels_of(rng)
     told = evidence(labels, a=informed(labels, rng), b=3 * informed(labels, rng))
-    recipe = Recipe(weights=weights, finish=finish)
-    before = crossfit(recipe, told, "log_loss")
+    options = BlendOptions(weights=weights, calibration=calibration)
+    before = crossfit(options, told, "log_loss")
     there = told.folds == 2
     flipped = Evidence(
-        np.where(there, 1 - labels, labels), told.folds, told.groups, told.runs, told.pooled, told.turned
+        np.where(there, 1 - labels, labels), told.folds, told.groups, told.runs, told.pooled, told.negated
     )
-    assert (crossfit(recipe, flipped, "log_loss")[there] == before[there]).all()
+    assert (crossfit(options, flipped, "log_loss")[there] == before[there]).all()
     assert (nested(flipped, "log_loss")[0][there] == nested(told, "log_loss")[0][there]).all()
 
 
@@ -187,7 +187,7 @@ def test_choosing_on_its_own_judges_is_not_believed():
         pooled = {"mean": weak} | {str(n): weak + noise(rng, 0.5)[:, None] for n in range(40)}
         groups = np.arange(MEDIA)
         told = Evidence(labels, deal_folds(groups), groups, ("a",), pooled, {k: -v for k, v in pooled.items()})
-        assert decide(told, "auc").recipe.pool == "mean"
+        assert decide(told, "auc").options.pool == "mean"
         gains.append(gain_and_error("auc", labels, groups, weak[:, 0], nested(told, "auc")[0])[0])
     assert max(map(abs, gains)) < 0.01
 
@@ -196,26 +196,29 @@ def test_fewer_runs_come_with_weights_of_their_own():
     rng = np.random.default_rng(0)
     labels = labels_of(rng)
     told = evidence(labels, good=informed(labels, rng, 3), fair=informed(labels, rng, 1), none=noise(rng))
-    blends = by_worth(Recipe(weights="logistic"), told, "log_loss")
+    blends = blends_of_fewer_runs(BlendOptions(weights="logistic"), told, "log_loss")
     assert [blend.runs for blend in blends] == [("good", "fair", "none"), ("good", "fair"), ("good",)]
-    assert blends[2] == fit(Recipe(weights="logistic"), told.of_runs(["good"]), "log_loss")
+    assert blends[2] == fit(BlendOptions(weights="logistic"), told.of_runs(["good"]), "log_loss")
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize("finish", FINISHES)
-def test_a_blend_is_written_and_read_without_loss(weights, finish):
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_a_blend_is_written_and_read_without_loss(weights, calibration):
     rng = np.random.default_rng(0)
     labels = labels_of(rng)
     told = evidence(labels, a=informed(labels, rng), b=-informed(labels, rng))
-    blend = fit(Recipe("median", weights, finish, True, ("b",)), told, "accuracy")
-    again = Blend.from_json(json.loads(json.dumps(blend.to_json())))
+    blend = fit(BlendOptions("median", weights, calibration, True, ("b",)), told, "accuracy")
+    written = json.loads(json.dumps(blend.to_json()))
+    again = Blend.from_json(written)
     assert again == blend
-    logits = told.logits(blend.recipe.pool, blend.recipe.inverted)
+    written["fitted"]["finish"] = written["fitted"].pop("calibration")  # as older versions wrote it
+    assert Blend.from_json(written) == blend
+    logits = told.logits(blend.options.pool, blend.options.inverted)
     assert (again.apply(logits) == blend.apply(logits)).all()
 
 
 def test_a_blend_is_the_sum_that_it_says():
-    blend = Blend(("a", "b"), Recipe(), (0.5, 1.0), offset=1.0, slope=2.0, bias=-1.0, limit=6.0)
+    blend = Blend(("a", "b"), BlendOptions(), (0.5, 1.0), offset=1.0, slope=2.0, bias=-1.0, limit=6.0)
     assert blend.apply(np.array([[2.0, 1.0], [0.0, -1.0], [40.0, 40.0]])).tolist() == [5.0, -1.0, 6.0]
 
 

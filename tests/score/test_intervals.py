@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from deepfake.score.blend import Blend, Recipe
-from deepfake.score.opinion import crop_opinions, media_opinions
+from deepfake.score.blending import Blend, BlendOptions
+from deepfake.score.intervals import blended_crops, media_intervals
 
-MEAN = [Blend(("r",), Recipe(), (1.0,))]
+MEAN = [Blend(("r",), BlendOptions(), (1.0,))]
 
 
 def rows(*values, run="r", **facts):
@@ -20,15 +20,15 @@ def test_a_range_over_folds_is_that_of_each_fold_pooled_alone():
     given = rows(
         ("a", 0, "0", 1), ("a", 9, "0", 3), ("a", 0, "1", -1), ("a", 9, "1", 1), ("b", 0, "0", 5), ("b", 0, "1", 5)
     )
-    opinions = media_opinions(given, MEAN)
-    assert opinions.loc["a"].tolist() == [1, 0, 2] and opinions.loc["b"].tolist() == [5, 5, 5]
-    assert list(opinions.columns) == ["logit", "lowest", "highest"]
+    intervals = media_intervals(given, MEAN)
+    assert intervals.loc["a"].tolist() == [1, 0, 2] and intervals.loc["b"].tolist() == [5, 5, 5]
+    assert list(intervals.columns) == ["logit", "lowest", "highest"]
 
 
 def test_each_fold_of_a_blend_is_all_its_runs_models_of_that_fold():
     given = pd.concat([rows(("a", 0, "0", 2), ("a", 0, "1", 4)), rows(("a", 0, "0", -6), ("a", 0, "1", 0), run="s")])
-    blend = Blend(("r", "s"), Recipe(inverted=("s",)), (0.5, 0.5), bias=1.0)
-    assert media_opinions(given, [blend]).loc["a"].tolist() == [
+    blend = Blend(("r", "s"), BlendOptions(inverted=("s",)), (0.5, 0.5), bias=1.0)
+    assert media_intervals(given, [blend]).loc["a"].tolist() == [
         4,
         3,
         5,
@@ -38,6 +38,6 @@ def test_each_fold_of_a_blend_is_all_its_runs_models_of_that_fold():
 @pytest.mark.parametrize("pool", ["mean", "track_max", "noisy_or", "largest_face"])
 def test_a_crop_is_judged_as_if_it_were_alone(pool):
     given = rows(("a", 0, "0", 1), ("a", 9, "0", 3), ("a", 0, "1", 2), ("a", 9, "1", 5))
-    crops = crop_opinions(given, [Blend(("r",), Recipe(pool), (2.0,))])
+    crops = blended_crops(given, [Blend(("r",), BlendOptions(pool), (2.0,))])
     assert list(crops.columns) == ["media_id", "frame_idx", "face_idx", "logit"]
     assert crops.frame_idx.tolist() == [0, 9] and crops.logit.tolist() == pytest.approx([3, 8])

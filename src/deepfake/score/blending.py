@@ -1,4 +1,4 @@
-"""From the logits of several runs to one: what can be fitted, and how it is fitted."""
+"""From the logits of several runs to one: what a blend can fit, and how it is fitted."""
 
 from __future__ import annotations
 
@@ -12,55 +12,56 @@ from deepfake.score.gain import direction, metric_of
 from deepfake.score.pool import POOLINGS, sigmoid
 
 WEIGHTS = ("equal", "calibrated", "greedy", "logistic")
-FINISHES = ("none", "calibrate", "clip", "both")
+CALIBRATIONS = ("none", "calibrate", "clip", "both")
 PICKS = 25  # of the greedy selection
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What is fitted, not yet the numbers. The default is the plain mean of logits.
-
-    pool: how a medium's logits become one. weights: of WEIGHTS. finish: of FINISHES. threshold: whether that of
-    decisions is tuned. inverted: runs that say real for fake.
-    """
+class BlendOptions:
+    """What a blend fits, without the fitted numbers. The default is the plain mean of logits."""
 
     pool: str = "mean"
+    """How a medium's logits become one: a name of POOLINGS."""
     weights: str = "equal"
-    finish: str = "none"
+    """How runs are weighted: one of WEIGHTS."""
+    calibration: str = "none"
+    """How the blended logit is corrected: one of CALIBRATIONS."""
     threshold: bool = False
+    """Whether the threshold of decisions is tuned; otherwise it is logit 0."""
     inverted: tuple[str, ...] = ()
+    """Runs that say real for fake: their logits are negated."""
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A fitted recipe: clip(slope * (sum of weight * logit + offset) + bias), and the threshold of decisions.
-
-    limit: largest |logit|, None = any. threshold: the logit from which a medium is called fake.
-    """
+    """A fitted blend: clip(slope * (sum of weight * logit + offset) + bias), and the threshold of decisions."""
 
     runs: tuple[str, ...]
-    recipe: Recipe
+    options: BlendOptions
     weights: tuple[float, ...]
+    """One for each of `runs`."""
     offset: float = 0.0
     slope: float = 1.0
     bias: float = 0.0
     limit: float | None = None
+    """Logits are clipped to ±limit; None = not at all."""
     threshold: float = 0.0
+    """The logit from which a medium is called fake."""
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
-        """(N, R) pooled logits, inverted runs turned → (N,) logits."""
+        """(N, R) pooled logits, those of inverted runs negated → (N,) logits."""
         blended = self.slope * (logits @ np.array(self.weights) + self.offset) + self.bias
         return blended if self.limit is None else np.clip(blended, -self.limit, self.limit)
 
     @property
     def tuned(self) -> float | None:
         """The threshold where one was tuned, else None."""
-        return self.threshold if self.recipe.threshold else None
+        return self.threshold if self.options.threshold else None
 
     def without_idle(self) -> Blend:
-        """The same without runs of weight 0, which need not be asked."""
+        """The same blend without runs of weight 0, so that nobody scores media with them."""
         active = [(run, weight) for run, weight in zip(self.runs, self.weights, strict=True) if weight != 0]
-        if not active:  # nothing but the offset counts; somebody has to be asked
+        if not active:  # nothing but the offset counts; a blend needs a run all the same
             return self
         runs, weights = zip(*active)
         return replace(self, runs=runs, weights=weights)
@@ -68,9 +69,9 @@ class Blend:
     def to_json(self) -> dict:
         """Plain values, for a file that people read."""
         return {
-            "pool": self.recipe.pool,
+            "pool": self.options.pool,
             "runs": {
-                run: {"weight": weight, "inverted": run in self.recipe.inverted}
+                run: {"weight": weight, "inverted": run in self.options.inverted}
                 for run, weight in zip(self.runs, self.weights, strict=True)
             },
             "offset": self.offset,
@@ -79,42 +80,46 @@ class Blend:
             "limit": self.limit,
             "threshold": self.threshold,
             "fitted": {
-                "weights": self.recipe.weights,
-                "finish": self.recipe.finish,
-                "threshold": self.recipe.threshold,
+                "weights": self.options.weights,
+                "calibration": self.options.calibration,
+                "threshold": self.options.threshold,
             },
         }
 
     @classmethod
     def from_json(cls, values: dict) -> Blend:
-        """What to_json gave. KeyError, TypeError or ValueError when it is something else."""
+        """The blend that to_json wrote. KeyError, TypeError or ValueError when `values` are something else.
+
+        Files of older versions name the calibration "finish".
+        """
         runs, fitted = values["runs"], values["fitted"]
         if values["pool"] not in POOLINGS:
             raise ValueError(f"pool {values['pool']!r} is none of {', '.join(POOLINGS)}")
+        calibration = fitted["calibration"] if "calibration" in fitted else fitted["finish"]
         inverted = tuple(run for run, row in runs.items() if row["inverted"])
         numbers = {name: float(values[name]) for name in ("offset", "slope", "bias", "threshold")}
         return cls(
             runs=tuple(runs),
-            recipe=Recipe(values["pool"], fitted["weights"], fitted["finish"], fitted["threshold"], inverted),
+            options=BlendOptions(values["pool"], fitted["weights"], calibration, fitted["threshold"], inverted),
             weights=tuple(float(row["weight"]) for row in runs.values()),
             limit=None if values["limit"] is None else float(values["limit"]),
             **numbers,
         )
 
 
-def fit(recipe: Recipe, evidence: Evidence, metric: str) -> Blend:
-    """A recipe's numbers, from labels and logits; `metric` is what the greedy selection and the threshold serve."""
-    logits, labels = evidence.logits(recipe.pool, recipe.inverted), evidence.labels
-    weights, offset = _WEIGHTS[recipe.weights](labels, logits, metric)
+def fit(options: BlendOptions, evidence: Evidence, metric: str) -> Blend:
+    """Fit the numbers of a blend to labels and logits. The greedy selection and the threshold serve `metric`."""
+    logits, labels = evidence.logits(options.pool, options.inverted), evidence.labels
+    weights, offset = _WEIGHTS[options.weights](labels, logits, metric)
     blended = logits @ weights + offset
     slope, bias, limit = 1.0, 0.0, None
-    if recipe.finish in ("calibrate", "both"):
+    if options.calibration in ("calibrate", "both"):
         slope, bias = fit_slope_and_bias(labels, blended)
         blended = slope * blended + bias
-    if recipe.finish in ("clip", "both"):
+    if options.calibration in ("clip", "both"):
         limit = fit_limit(labels, blended)
-    threshold = fit_threshold(metric, labels, blended) if recipe.threshold else 0.0
-    return Blend(evidence.runs, recipe, tuple(map(float, weights)), float(offset), slope, bias, limit, threshold)
+    threshold = fit_threshold(metric, labels, blended) if options.threshold else 0.0
+    return Blend(evidence.runs, options, tuple(map(float, weights)), float(offset), slope, bias, limit, threshold)
 
 
 # --- weights: labels (M,), logits (M, R) → (R,) weights and an offset
@@ -126,14 +131,16 @@ def _equal(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.ndar
 
 
 def _calibrated(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.ndarray, float]:
-    """The mean of runs that have each been given their own slope and bias, so that none drowns out the others."""
+    """The mean of runs after each has its own slope and bias, so that no run drowns out the others."""
     slopes, biases = _calibrations(labels, logits)
     return slopes / len(slopes), float(biases.mean())
 
 
 def _greedy(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.ndarray, float]:
     """Forward selection with replacement over calibrated runs (Caruana et al., "Ensemble selection from libraries of
-    models", 2004): each pick is the run whose addition makes the mean best; the picks up to the best mean count.
+    models", 2004).
+
+    Each pick adds the run that makes the mean best. The weights are shares of the picks up to the best mean of all.
     """
     slopes, biases = _calibrations(labels, logits)
     calibrated = logits * slopes + biases
@@ -145,7 +152,7 @@ def _greedy(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.nda
         picked[best] += 1
         total += calibrated[:, best]
         trail.append((scores[best], -number, picked / number))
-    shares = max(trail, key=lambda step: step[:2])[2]  # of equally good ones that with the fewest picks
+    shares = max(trail, key=lambda step: step[:2])[2]  # among equally good means the one of the fewest picks
     return shares * slopes, float(shares @ biases)
 
 
@@ -168,7 +175,7 @@ def _logistic(labels: np.ndarray, logits: np.ndarray, metric: str) -> tuple[np.n
 
 
 def _calibrations(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(R,) slopes and (R,) biases of each run alone."""
+    """(R,) slopes and (R,) biases, each run's fitted alone."""
     pairs = np.array([fit_slope_and_bias(labels, run) for run in logits.T])
     return pairs[:, 0], pairs[:, 1]
 

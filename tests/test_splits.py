@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from deepfake.errors import UserError
-from deepfake.folds import assign_folds, check_folds, group_media, uneven
+from deepfake.splits import assign_folds, check_folds, group_media, uneven
 from deepfake.tables import FOLDS
 
 
