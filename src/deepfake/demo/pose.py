@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.fields import Array, Canvas
-from deepfake.forge.motion import HeadState
+from deepfake.demo.fields import Canvas
+from deepfake.demo.motion import HeadState
+from deepfake.forge.arrays import Array
 from deepfake.forge.points import apply_affine
 
 JAW_FALL = 0.07  # face units of a wide open mouth, beside the opening that `paint_mouth` draws

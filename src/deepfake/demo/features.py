@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepfake.forge.fields import Array, Canvas, bump, colour, cover, fractal_noise, ramp
-from deepfake.forge.identity import Identity
-from deepfake.forge.motion import HeadState
+from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, ramp
+from deepfake.demo.identity import Identity
+from deepfake.demo.motion import HeadState
+from deepfake.forge.arrays import Array
 
 EYE_V = -0.12
 

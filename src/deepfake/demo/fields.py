@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from deepfake.forge.arrays import Array
+
 Rgb = tuple[float, float, float]
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from deepfake.forge.fields import Rgb
-from deepfake.forge.palette import (
+from deepfake.demo.fields import Rgb
+from deepfake.demo.palette import (
     DARK_EYES,
     DARK_HAIR,
     DYED_HAIR,

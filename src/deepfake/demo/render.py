@@ -4,7 +4,7 @@
     listing.csv                path, label, method, source_id, donor_id, split; empty where a competition would hide it
     test_labels.csv            path, label, method of the test media
     sample_submission.csv      filename, label = .5
-    demo.json                  the recipe (seed and numbers of identities)
+    demo.json                  the plan (seed and numbers of identities)
 
 A shot is one person filmed once. Its real medium and its forgeries share size, rate, length and encoder; the forgeries
 are made from the uncompressed frames, so nothing but the forgery tells them apart. listing.csv is written last.
@@ -24,14 +24,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfake.forge import manipulate
-from deepfake.forge.encode import PART_SUFFIX, StillFormat, write_bytes, write_clip, write_still
-from deepfake.forge.heads import Camera, HeadModel, Image, RenderedHead, build_head, render_head
-from deepfake.forge.identity import Identity, dress_as, sample_identity
-from deepfake.forge.motion import Motion, sample_motion
-from deepfake.forge.shots import Recipe, Shot, plan_shots
+from deepfake.demo.encode import PART_SUFFIX, StillFormat, write_bytes, write_clip, write_still
+from deepfake.demo.heads import HeadModel, RenderedHead, build_head, render_head
+from deepfake.demo.identity import Identity, dress_as, sample_identity
+from deepfake.demo.motion import Motion, sample_motion
+from deepfake.demo.pose import Camera
+from deepfake.demo.shots import DemoPlan, Shot, plan_shots
+from deepfake.forge.arrays import Image
+from deepfake.forge.reenact import reenact, sample_reenact
+from deepfake.forge.self_blend import sample_self_blend, self_blend
+from deepfake.forge.swap import sample_swap, swap
+from deepfake.forge.upsampled import sample_upsampled, upsampled
 
-LISTING, TEST_LABELS, SUBMISSION, RECIPE = "listing.csv", "test_labels.csv", "sample_submission.csv", "demo.json"
+LISTING, TEST_LABELS, SUBMISSION, PLAN = "listing.csv", "test_labels.csv", "sample_submission.csv", "demo.json"
 
 
 def render_demo(
@@ -48,31 +53,31 @@ def render_demo(
     The files depend on the seed and the numbers of identities, not on `num_workers` (processes, at least 1).
     `on_progress(done, total)` is called with the number of finished media: once at the start, then as shots finish.
     """
-    recipe = Recipe(seed, num_train, num_test)
-    shots = plan_shots(recipe)
+    plan = DemoPlan(seed, num_train, num_test)
+    shots = plan_shots(plan)
     total = sum(len(shot.media) for shot in shots)
     report = on_progress or (lambda done, total: None)
-    _claim_folder(folder, recipe)
+    _claim_folder(folder, plan)
     if (folder / LISTING).exists():
         report(total, total)
         return
     missing = [shot for shot in shots if not all((folder / path).exists() for _, path in shot.media)]
     done = total - sum(len(shot.media) for shot in missing)
     report(done, total)
-    for num_media in _render_all(folder, recipe.seed, missing, num_workers):
+    for num_media in _render_all(folder, plan.seed, missing, num_workers):
         done += num_media
         report(done, total)
     _write_tables(folder, shots)
 
 
-def _claim_folder(folder: Path, recipe: Recipe) -> None:
-    """Make the folders, note the recipe, remove what an interrupted call left half written."""
+def _claim_folder(folder: Path, plan: DemoPlan) -> None:
+    """Make the folders, note the plan, remove what an interrupted call left half written."""
     for split in ("train", "test"):
         (folder / "media" / split).mkdir(parents=True, exist_ok=True)
-    note = folder / RECIPE
-    if note.exists() and json.loads(note.read_text()) != asdict(recipe):
-        raise ValueError(f"{folder} holds a demo set of another recipe: {note.read_text()}, asked for {asdict(recipe)}")
-    write_bytes(note, json.dumps(asdict(recipe)).encode())
+    note = folder / PLAN
+    if note.exists() and json.loads(note.read_text()) != asdict(plan):
+        raise ValueError(f"{folder} holds a demo set of another plan: {note.read_text()}, asked for {asdict(plan)}")
+    write_bytes(note, json.dumps(asdict(plan)).encode())
     for part in folder.rglob("*" + PART_SUFFIX):
         part.unlink()
 
@@ -140,10 +145,10 @@ def _swap_all(
     frames: list[RenderedHead], donor: HeadModel, motion: Motion, times_s: list[float], rng: np.random.Generator
 ) -> Iterator[Image]:
     """The donor acts the same motion; its face is laid over each frame."""
-    params = manipulate.sample_swap(rng)
+    params = sample_swap(rng)
     for frame, time_s in zip(frames, times_s, strict=True):
         act = render_head(donor, motion.at(time_s))
-        yield manipulate.swap(frame.image_HW3, frame.points, act.image_HW3, act.points, params)
+        yield swap(frame.image_HW3, frame.points, act.image_HW3, act.points, params)
 
 
 def _real_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
@@ -153,21 +158,21 @@ def _real_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.G
 
 def _upsampled_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
     """Every frame by one forger."""
-    params = manipulate.sample_upsampled(rng)
-    return (manipulate.upsampled(frame.image_HW3, frame.points, params) for frame in frames)
+    params = sample_upsampled(rng)
+    return (upsampled(frame.image_HW3, frame.points, params) for frame in frames)
 
 
 def _self_blend_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
     """Every frame by one forger."""
-    params = manipulate.sample_self_blend(rng)
-    return (manipulate.self_blend(frame.image_HW3, frame.points, params) for frame in frames)
+    params = sample_self_blend(rng)
+    return (self_blend(frame.image_HW3, frame.points, params) for frame in frames)
 
 
 def _reenact_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
     """Every frame by one puppeteer, at its time."""
-    params = manipulate.sample_reenact(rng)
+    params = sample_reenact(rng)
     for frame, time_s in zip(frames, times_s, strict=True):
-        yield manipulate.reenact(frame.image_HW3, frame.points, params, time_s=time_s)
+        yield reenact(frame.image_HW3, frame.points, params, time_s=time_s)
 
 
 FORGERS = {"real": _real_all, "upsampled": _upsampled_all, "self_blend": _self_blend_all, "reenact": _reenact_all}
