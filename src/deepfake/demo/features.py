@@ -69,7 +69,7 @@ def paint_mouth(skin_HW3: Array, identity: Identity, state: HeadState, u: Array,
     lower_v = inner_v + mouth.lower * bow**0.55
     soft, within = 0.02, ramp(1.0 - np.abs(x), 0.1)
     lips = ramp(v - upper_v, 1.6 * soft) * ramp(lower_v - v, 2.2 * soft) * within
-    out = skin_HW3 * _lip_gain(mouth.redness, lips)
+    out: Array = skin_HW3 * _lip_gain(mouth.redness, lips)
     out = out * (1.0 - 0.22 * lips * ramp(centre_v - v, 0.02))[..., None]
     gloss = bump(x, v - inner_v, (0.12, 0.45 * mouth.lower), (0.4, 0.3 * mouth.lower + 1e-3)) * ramp(v - inner_v, soft)
     out = out + (0.12 * gloss * lips)[..., None]

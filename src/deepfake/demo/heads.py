@@ -83,7 +83,7 @@ def _paint_head(identity: Identity, canvas: Canvas, rng: np.random.Generator) ->
     """Lit skin with brows, beard and hair, 0..1, and its opacity. Shapes: (H, W, 3), (H, W)."""
     hair = hair_alpha(identity, canvas, rng)
     hair_HW3 = paint_hair(identity, canvas, rng)
-    skin = paint_skin(identity, canvas, rng) * hair_shadow(hair, canvas)[..., None]
+    skin: Array = paint_skin(identity, canvas, rng) * hair_shadow(hair, canvas)[..., None]
     skin = paint_brows(skin, identity, canvas, rng)
     skin = paint_beard(skin, identity, canvas, rng)
     return np.clip(cover(skin, hair_HW3, hair), 0, 1), np.maximum(hair, skull_alpha(identity, canvas))

@@ -17,7 +17,7 @@ FRAMES_PER_SECOND = (24, 25, 30)
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What a demo set is made from."""
+    """What a demo set is made from: the seed, and how many people are filmed for each part."""
 
     seed: int
     num_train: int
@@ -42,11 +42,11 @@ class Shot:
     width: int
     num_frames: int
     form: ClipFormat | StillFormat
-    media: tuple[tuple[str, str], ...]  # (method, path relative to the demo's folder)
+    media: tuple[tuple[str, str], ...]  # (method, path below the demo's folder)
 
 
 def plan_shots(plan: DemoPlan) -> list[Shot]:
-    """All shots of a plan. Persons 2k and 2k + 1 take each other's faces; every fourth shot is a still."""
+    """All shots of a plan. Persons 2k and 2k + 1 take each other's faces; about a quarter of the shots are stills."""
     names = _neutral_names(plan)
     shots = []
     for person in range(plan.num_train + plan.num_test):
@@ -69,7 +69,7 @@ def _neutral_names(plan: DemoPlan) -> Iterator[str]:
 
 
 def _plan_shot(seed: int, person: int, take: int, *, split: str, media: list[tuple[str, str]]) -> Shot:
-    """Settle size, length and encoder of a shot, the same for all its media: (method, path without suffix)."""
+    """Draw size, length and encoder of a shot, once for all its media (method, path without suffix)."""
     rng = np.random.default_rng((seed, 1, person, take))
     height, width = SIZES_HW[rng.integers(len(SIZES_HW))]
     still = (person // 2 + person + take) % 4 == 0

@@ -1,4 +1,4 @@
-"""Moves between a picture and a square grid laid over a face, and the matching of their colours."""
+"""A square grid laid over a face: cropping the face to it, laying it back, matching two faces' colours."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ class FaceGrid:
 
 
 def match_colour(source_HW3: Array, target_HW3: Array, weight_HW: Array, *, strength: float = 1.0) -> Array:
-    """`source` with mean and contrast of each channel moved to the target's, measured under the weight."""
+    """`source` with each channel's mean and contrast moved towards the target's; both are measured under the weight.
+
+    `strength`: 0 leaves the source as it is, 1 matches it wholly.
+    """
     weight = (weight_HW / max(float(weight_HW.sum()), 1e-6))[..., None]
     means = [(image * weight).sum((0, 1)) for image in (source_HW3, target_HW3)]
     spreads = [

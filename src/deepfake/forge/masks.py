@@ -19,7 +19,7 @@ class MaskParams:
 
     scale: float = 1.0  # size of the outline about its middle
     softness: float = 0.06  # standard deviation of the edge, in face units
-    ripple: tuple[float, ...] = ()  # share by which the radius swells: cosine and sine of turns 1, 2, …
+    ripple: tuple[float, ...] = ()  # waves round the outline, 1, 2, …: cosine and sine, as shares of the radius
     strength: float = 1.0  # opacity in the middle
 
 
@@ -32,14 +32,14 @@ class Patch:
     mask_HW: Array  # 0..1
 
     def shift(self, matrix_23: Array) -> Array:
-        """An affine map into the picture as one into the patch."""
+        """The affine map into the patch that corresponds to one into the picture. Shape: (2, 3)."""
         moved = matrix_23.copy()
         moved[:, 2] -= (self.cols.start, self.rows.start)
         return moved
 
 
 def sample_mask(rng: np.random.Generator, *, scale: tuple[float, float], softness: tuple[float, float]) -> MaskParams:
-    """A mask of a size and softness drawn from the ranges, with an edge that ripples by a few per cent."""
+    """Draw a mask: size and softness from the ranges, and an edge that ripples by a few per cent."""
     ripple = tuple((rng.normal(0, 0.03, size=6) / np.repeat([1.0, 1.5, 2.0], 2)).tolist())
     return MaskParams(scale=float(rng.uniform(*scale)), softness=float(rng.uniform(*softness)), ripple=ripple)
 
@@ -78,7 +78,7 @@ def _deform(outline_K2: Array, params: MaskParams) -> Array:
 
 
 def paste(frame_HW3: Image, patch: Patch, forged_HW3: Array) -> Image:
-    """A copy of the frame with `forged` (0..255, of the patch's size) blended in; untouched where the mask is 0."""
+    """A copy of the frame with `forged` (0..255, of the patch's size) blended in; unchanged where the mask is 0."""
     out = frame_HW3.copy()
     real = out[patch.rows, patch.cols].astype(np.float32)
     mixed = real + (forged_HW3 - real) * patch.mask_HW[..., None]

@@ -63,5 +63,5 @@ def _talk(face_SS3: Array, params: ReenactParams, grid: FaceGrid, time_s: float)
     source_u = u * (1.0 - params.widen * near)
     source_v = v - params.stretch * wave * near * np.tanh(v / 0.06)
     to_px = size / (2 * grid.half_units)
-    maps = [((part + grid.half_units) * to_px - 0.5).astype(np.float32) for part in (source_u, source_v)]
-    return cv2.remap(face_SS3, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    map_x, map_y = (((part + grid.half_units) * to_px - 0.5).astype(np.float32) for part in (source_u, source_v))
+    return cv2.remap(face_SS3, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

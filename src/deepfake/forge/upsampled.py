@@ -24,7 +24,7 @@ class UpsampledParams:
 
 
 def sample_upsampled(rng: np.random.Generator) -> UpsampledParams:
-    """Draw a decoder: kernels near the linear one, whose weights do not quite add up alike on even and odd pixels."""
+    """Draw a decoder. Its kernels are near the linear one; their gains on even and odd pixels differ slightly."""
     kernels = []
     for _ in range(2):
         uneven = float(rng.choice([-1, 1]) * rng.uniform(0.01, 0.03))
@@ -49,7 +49,7 @@ def upsampled(frame_HW3: Image, points: FacePoints, params: UpsampledParams) -> 
 
 
 def decode(face_HW3: Array, kernels: tuple[tuple[float, ...], ...], *, skip: float) -> Array:
-    """Strided convolutions down, transposed convolutions up: one stage of stride 2 a kernel.
+    """Strided convolutions down, transposed convolutions up: each kernel is one stage of stride 2.
 
     Height and width must be divisible by 2 ** len(kernels). Shape: (H, W, 3), 0..255.
     """
@@ -63,7 +63,7 @@ def decode(face_HW3: Array, kernels: tuple[tuple[float, ...], ...], *, skip: flo
 
 
 def transposed_convolution(image_HW3: Array, kernel: tuple[float, ...]) -> Array:
-    """Zeros between the pixels, then a separable kernel of overall gain 1: stride 2. Shape: (2H, 2W, 3)."""
+    """Twice the size: zeros between the pixels, then a separable kernel of overall gain 1. Shape: (2H, 2W, 3)."""
     height, width = image_HW3.shape[:2]
     sparse = np.zeros((2 * height, 2 * width, 3), np.float32)
     sparse[::2, ::2] = image_HW3
