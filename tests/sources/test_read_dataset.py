@@ -139,5 +139,5 @@ def test_a_root_that_is_missing_a_file_or_without_media_is_refused(plant, tmp_pa
 
 def test_labels_without_any_of_their_files_are_refused(plant):
     root = plant("other.png", texts={"list.csv": "path,label\nroot/a.png,1\nroot/b.png,0\n"})
-    with pytest.raises(UserError, match=r"2 contradictions, first root/a\.png: label_without_file, list\.csv, line 2"):
+    with pytest.raises(UserError, match=r"2 contradictions, the first at root/a\.png: label_without_file, list\.csv, line 2"):
         read_dataset(root)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfake.forge.heads import Camera, build_head, render_head
-from deepfake.forge.identity import Identity, dress_as, sample_identity
-from deepfake.forge.motion import HeadState, sample_motion
+from deepfake.demo.heads import Camera, build_head, render_head
+from deepfake.demo.identity import Identity, dress_as, sample_identity
+from deepfake.demo.motion import HeadState, sample_motion
 
 CAMERA = Camera(height=240, width=256, px_per_unit=58.0, centre_xy=(128.0, 112.0))
 

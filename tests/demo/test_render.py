@@ -11,8 +11,8 @@ import av
 import cv2
 import pytest
 
-from deepfake.forge.demo import LISTING, SUBMISSION, TEST_LABELS, render_demo
-from deepfake.forge.shots import Recipe, plan_shots
+from deepfake.demo.render import LISTING, SUBMISSION, TEST_LABELS, render_demo
+from deepfake.demo.shots import DemoPlan, plan_shots
 
 TINY = {"seed": 3, "num_train": 2, "num_test": 2}
 
@@ -52,13 +52,13 @@ def test_an_interrupted_render_is_unfinished_and_goes_on_to_the_same_bytes(demo:
     assert _hashes(tmp_path) == _hashes(demo)
 
 
-def test_a_second_call_does_nothing_and_another_recipe_is_refused(demo: Path) -> None:
+def test_a_second_call_does_nothing_and_another_plan_is_refused(demo: Path) -> None:
     before, dates = _hashes(demo), {path: path.stat().st_mtime_ns for path in demo.rglob("*.mp4")}
     progress = []
     render_demo(demo, on_progress=lambda done, total: progress.append((done, total)), **TINY)
     assert progress == [(20, 20)]
     assert _hashes(demo) == before and {path: path.stat().st_mtime_ns for path in demo.rglob("*.mp4")} == dates
-    with pytest.raises(ValueError, match="another recipe"):
+    with pytest.raises(ValueError, match="another plan"):
         render_demo(demo, seed=4, num_train=2, num_test=2)
 
 
@@ -88,7 +88,7 @@ def _technical(path: Path) -> tuple:
 
 
 def test_media_of_one_shot_differ_in_nothing_technical(demo: Path) -> None:
-    shots = plan_shots(Recipe(**TINY))
+    shots = plan_shots(DemoPlan(**TINY))
     assert len({shot.form for shot in shots}) > 1
     for shot in shots:
         paths = [demo / path for _, path in shot.media]
@@ -97,7 +97,7 @@ def test_media_of_one_shot_differ_in_nothing_technical(demo: Path) -> None:
 
 
 def test_partners_swap_with_each_other() -> None:
-    shots = plan_shots(Recipe(seed=0, num_train=40, num_test=14))
+    shots = plan_shots(DemoPlan(seed=0, num_train=40, num_test=14))
     assert {frozenset((shot.person, shot.donor)) for shot in shots} == {frozenset((k, k + 1)) for k in range(0, 54, 2)}
     names = [path for shot in shots for _, path in shot.media]
     assert len(set(names)) == len(names) == 160 + 84

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepfake.forge.fields import Array, Canvas, bump, colour, cover, fractal_noise, ramp
-from deepfake.forge.identity import Identity
-from deepfake.forge.motion import HeadState
+from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, ramp
+from deepfake.demo.identity import Identity
+from deepfake.demo.motion import HeadState
+from deepfake.forge.arrays import Array
 
 EYE_V = -0.12
 
@@ -68,7 +69,7 @@ def paint_mouth(skin_HW3: Array, identity: Identity, state: HeadState, u: Array,
     lower_v = inner_v + mouth.lower * bow**0.55
     soft, within = 0.02, ramp(1.0 - np.abs(x), 0.1)
     lips = ramp(v - upper_v, 1.6 * soft) * ramp(lower_v - v, 2.2 * soft) * within
-    out = skin_HW3 * _lip_gain(mouth.redness, lips)
+    out: Array = skin_HW3 * _lip_gain(mouth.redness, lips)
     out = out * (1.0 - 0.22 * lips * ramp(centre_v - v, 0.02))[..., None]
     gloss = bump(x, v - inner_v, (0.12, 0.45 * mouth.lower), (0.4, 0.3 * mouth.lower + 1e-3)) * ramp(v - inner_v, soft)
     out = out + (0.12 * gloss * lips)[..., None]

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.fields import Array, Canvas, bump, colour, cover, fractal_noise, ramp, strand_noise
-from deepfake.forge.identity import HairStyle, Identity
-from deepfake.forge.skin import CROWN_V, skull_radius
+from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, ramp, strand_noise
+from deepfake.demo.identity import HairStyle, Identity
+from deepfake.demo.skin import CROWN_V, skull_radius
+from deepfake.forge.arrays import Array
 
 
 @dataclass(frozen=True)
-class Cut:
+class Haircut:
     """Shape of a haircut in face units."""
 
     lift: float  # above the skull
@@ -23,16 +24,16 @@ class Cut:
     wave: float  # how much the strands meander
 
 
-CUTS: dict[HairStyle, Cut] = {
-    "buzz": Cut(lift=0.03, width=0.015, end_v=-0.2, ragged=0.01, wave=0.0),
-    "short": Cut(lift=0.16, width=0.05, end_v=-0.12, ragged=0.02, wave=0.03),
-    "parted": Cut(lift=0.2, width=0.07, end_v=-0.08, ragged=0.02, wave=0.02),
-    "bob": Cut(lift=0.17, width=0.2, end_v=0.75, ragged=0.014, wave=0.02),
-    "long": Cut(lift=0.15, width=0.17, end_v=1.5, ragged=0.012, wave=0.005),
-    "wavy": Cut(lift=0.2, width=0.26, end_v=1.25, ragged=0.025, wave=0.1),
-    "curly": Cut(lift=0.3, width=0.26, end_v=0.25, ragged=0.045, wave=0.3),
-    "bun": Cut(lift=0.08, width=0.03, end_v=-0.1, ragged=0.01, wave=0.01),
-    "beanie": Cut(lift=0.16, width=0.035, end_v=-0.45, ragged=0.0, wave=0.0),
+HAIRCUTS: dict[HairStyle, Haircut] = {
+    "buzz": Haircut(lift=0.03, width=0.015, end_v=-0.2, ragged=0.01, wave=0.0),
+    "short": Haircut(lift=0.16, width=0.05, end_v=-0.12, ragged=0.02, wave=0.03),
+    "parted": Haircut(lift=0.2, width=0.07, end_v=-0.08, ragged=0.02, wave=0.02),
+    "bob": Haircut(lift=0.17, width=0.2, end_v=0.75, ragged=0.014, wave=0.02),
+    "long": Haircut(lift=0.15, width=0.17, end_v=1.5, ragged=0.012, wave=0.005),
+    "wavy": Haircut(lift=0.2, width=0.26, end_v=1.25, ragged=0.025, wave=0.1),
+    "curly": Haircut(lift=0.3, width=0.26, end_v=0.25, ragged=0.045, wave=0.3),
+    "bun": Haircut(lift=0.08, width=0.03, end_v=-0.1, ragged=0.01, wave=0.01),
+    "beanie": Haircut(lift=0.16, width=0.035, end_v=-0.45, ragged=0.0, wave=0.0),
 }
 
 
@@ -42,34 +43,34 @@ def hair_alpha(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> 
     if style == "bald":
         return np.zeros(canvas.shape_HW, np.float32)
     u, v = canvas.grid()
-    cut, soft = CUTS[style], 2.5 / canvas.px_per_unit
-    edge = cut.ragged * fractal_noise(rng, canvas.shape_HW, cell_px=0.12 * canvas.px_per_unit, octaves=3)
-    outer = _outer_distance(identity, cut, u, v) + edge
-    face = _face_window(identity, cut, u, v) + 0.7 * edge
-    ends = cut.end_v - v + 1.5 * edge - 0.25 * np.clip(np.abs(u) - 0.6, 0, 1)
+    haircut, soft = HAIRCUTS[style], 2.5 / canvas.px_per_unit
+    edge = haircut.ragged * fractal_noise(rng, canvas.shape_HW, cell_px=0.12 * canvas.px_per_unit, octaves=3)
+    outer = _outer_distance(identity, haircut, u, v) + edge
+    face = _face_window(identity, haircut, u, v) + 0.7 * edge
+    ends = haircut.end_v - v + 1.5 * edge - 0.25 * np.clip(np.abs(u) - 0.6, 0, 1)
     alpha = ramp(outer, soft) * ramp(-face, 2 * soft) * ramp(ends, 0.12)
     if style == "bun":
-        bun = 0.27 - np.hypot(u, (v - CROWN_V - 0.1 + cut.lift) * 1.1) + edge
+        bun = 0.27 - np.hypot(u, (v - CROWN_V - 0.1 + haircut.lift) * 1.1) + edge
         alpha = np.maximum(alpha, ramp(bun, soft) * ramp(-face, 2 * soft))
     return alpha.astype(np.float32)
 
 
-def _outer_distance(identity: Identity, cut: Cut, u: Array, v: Array) -> Array:
+def _outer_distance(identity: Identity, haircut: Haircut, u: Array, v: Array) -> Array:
     """Distance to the outer contour of the hair, positive inside."""
-    half = identity.skull.half_width + cut.width + identity.hair.volume
-    top = CROWN_V - cut.lift - identity.hair.volume
+    half = identity.skull.half_width + haircut.width + identity.hair.volume
+    top = CROWN_V - haircut.lift - identity.hair.volume
     drop = np.clip(v + 0.3, 0, None)
     cap = 1.0 - np.sqrt((u / half) ** 2 + (np.minimum(v + 0.3, 0) / (top + 0.3)) ** 2)
-    return half * cap - 0.06 * drop**2 * (cut.end_v < 1)
+    return half * cap - 0.06 * drop**2 * (haircut.end_v < 1)
 
 
-def _face_window(identity: Identity, cut: Cut, u: Array, v: Array) -> Array:
-    """Distance to the edge of the opening that shows the face, positive inside the opening."""
+def _face_window(identity: Identity, haircut: Haircut, u: Array, v: Array) -> Array:
+    """Distance to the edge of the opening in the hair that shows the face, positive inside the opening."""
     hair = identity.hair
-    half = identity.skull.half_width + 0.02
-    if cut.end_v > 0.3:
+    half: Array | float = identity.skull.half_width + 0.02
+    if haircut.end_v > 0.3:
         half = (half - 0.06) * (1.0 - 0.3 * ramp(v - 0.6, 0.9))
-    top = hair.hairline_v
+    top: Array | float = hair.hairline_v
     if hair.style in ("parted", "bob", "long", "wavy"):
         top = top + 0.12 * np.clip(np.abs(u - hair.part_u) / 0.5, 0, 1.6) ** 1.5 - 0.06
     if hair.style == "beanie":
@@ -78,7 +79,7 @@ def _face_window(identity: Identity, cut: Cut, u: Array, v: Array) -> Array:
     up = np.clip((centre_v - v) / (centre_v - top), 0, None)
     window = (1.0 - (up**3.2 + (np.abs(u) / half) ** 3.2) ** (1 / 3.2)) * half
     # Above the ears hair begins where the skull ends, or the backdrop would show between the two.
-    beside = (1.0 - skull_radius(identity.skull, u, v)) * identity.skull.half_width - 1.5 * cut.ragged
+    beside = (1.0 - skull_radius(identity.skull, u, v)) * identity.skull.half_width - 1.5 * haircut.ragged
     return np.where(v < 0.3, np.minimum(window, beside), window)
 
 
@@ -103,7 +104,7 @@ def paint_hair(identity: Identity, canvas: Canvas, rng: np.random.Generator) -> 
 
 def _strand_tone(identity: Identity, canvas: Canvas, rng: np.random.Generator, angle: Array, length: Array) -> Array:
     """Brightness of the strands about 0, in standard deviations."""
-    wave = CUTS[identity.hair.style].wave if identity.hair.style != "bald" else 0.0
+    wave = HAIRCUTS[identity.hair.style].wave if identity.hair.style != "bald" else 0.0
     drift = fractal_noise(rng, canvas.shape_HW, cell_px=0.3 * canvas.px_per_unit, octaves=2)
     strand = angle + 0.002 * drift + 0.1 * wave * np.sin(9 * length + drift)
     fine = sum(

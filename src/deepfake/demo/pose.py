@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.fields import Array, Canvas
-from deepfake.forge.motion import HeadState
+from deepfake.demo.fields import Canvas
+from deepfake.demo.motion import HeadState
+from deepfake.forge.arrays import Array
 from deepfake.forge.points import apply_affine
 
 JAW_FALL = 0.07  # face units of a wide open mouth, beside the opening that `paint_mouth` draws
@@ -50,7 +51,7 @@ def pose_matrix(camera: Camera, state: HeadState) -> Array:
 
 
 def texture_map(camera: Camera, canvas: Canvas, state: HeadState) -> tuple[slice, slice, Array, Array]:
-    """Which pixel of the texture each pixel of the head's part of the picture shows: rows, columns, map x, map y."""
+    """The rows and columns of the picture that the head may cover, and for each pixel there x and y in the texture."""
     matrix = pose_matrix(camera, state)
     corners = apply_affine(matrix, np.array([(u, v) for u in (-1.4, 1.4) for v in (-1.8, 1.8)], np.float32))
     low = np.clip(np.floor(corners.min(0)), 0, None).astype(int)
@@ -58,12 +59,12 @@ def texture_map(camera: Camera, canvas: Canvas, state: HeadState) -> tuple[slice
     width, height = high - low
     coarse = (width // MAP_STEP_PX + 2, height // MAP_STEP_PX + 2)
     x, y = np.meshgrid(np.linspace(low[0], high[0] - 1, coarse[0]), np.linspace(low[1], high[1] - 1, coarse[1]))
-    posed = apply_affine(cv2.invertAffineTransform(matrix), np.stack([x, y], axis=-1).reshape(-1, 2)).T
-    u, v = _unbend(*posed, state)
+    posed_u, posed_v = apply_affine(cv2.invertAffineTransform(matrix), np.stack([x, y], axis=-1).reshape(-1, 2)).T
+    u, v = _unbend(posed_u, posed_v, state)
     map_x = ((u - canvas.u_range[0]) * canvas.px_per_unit - 0.5).reshape(x.shape)
     map_y = ((v - canvas.v_range[0]) * canvas.px_per_unit - 0.5).reshape(x.shape)
-    full = [_spread(part.astype(np.float32), int(width), int(height)) for part in (map_x, map_y)]
-    return slice(low[1], high[1]), slice(low[0], high[0]), *full
+    full_x, full_y = (_spread(part.astype(np.float32), int(width), int(height)) for part in (map_x, map_y))
+    return slice(low[1], high[1]), slice(low[0], high[0]), full_x, full_y
 
 
 def _spread(coarse: Array, width: int, height: int) -> Array:

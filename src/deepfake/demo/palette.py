@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepfake.forge.fields import Rgb
+from deepfake.demo.fields import Rgb
 
 SKIN_TONES: tuple[Rgb, ...] = (
     (0.95, 0.79, 0.70),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfake.forge.encode import ClipFormat, StillFormat
+from deepfake.demo.encode import ClipFormat, StillFormat
 
 TRAIN_TAKES = (("real", "swap", "upsampled", "self_blend"),)
 TEST_TAKES = (("real", "swap", "upsampled"), ("real", "self_blend", "reenact"))
@@ -16,8 +16,8 @@ FRAMES_PER_SECOND = (24, 25, 30)
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a demo set is made from."""
+class DemoPlan:
+    """What a demo set is made from: the seed, and how many people are filmed for each part."""
 
     seed: int
     num_train: int
@@ -42,24 +42,24 @@ class Shot:
     width: int
     num_frames: int
     form: ClipFormat | StillFormat
-    media: tuple[tuple[str, str], ...]  # (method, path relative to the demo's folder)
+    media: tuple[tuple[str, str], ...]  # (method, path below the demo's folder)
 
 
-def plan_shots(recipe: Recipe) -> list[Shot]:
-    """All shots of a recipe. Persons 2k and 2k + 1 take each other's faces; every fourth shot is a still."""
-    names = _neutral_names(recipe)
+def plan_shots(plan: DemoPlan) -> list[Shot]:
+    """All shots of a plan. Persons 2k and 2k + 1 take each other's faces; about a quarter of the shots are stills."""
+    names = _neutral_names(plan)
     shots = []
-    for person in range(recipe.num_train + recipe.num_test):
-        split = "train" if person < recipe.num_train else "test"
+    for person in range(plan.num_train + plan.num_test):
+        split = "train" if person < plan.num_train else "test"
         for take, methods in enumerate(TRAIN_TAKES if split == "train" else TEST_TAKES):
             paths = [f"media/{split}/{next(names)}" for _ in methods]
-            shots.append(_plan_shot(recipe.seed, person, take, split=split, media=list(zip(methods, paths))))
+            shots.append(_plan_shot(plan.seed, person, take, split=split, media=list(zip(methods, paths))))
     return shots
 
 
-def _neutral_names(recipe: Recipe) -> Iterator[str]:
+def _neutral_names(plan: DemoPlan) -> Iterator[str]:
     """Names that are all different and in no order."""
-    rng = np.random.default_rng((recipe.seed, 0))
+    rng = np.random.default_rng((plan.seed, 0))
     seen = set()
     while True:
         name = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), size=10))
@@ -69,7 +69,7 @@ def _neutral_names(recipe: Recipe) -> Iterator[str]:
 
 
 def _plan_shot(seed: int, person: int, take: int, *, split: str, media: list[tuple[str, str]]) -> Shot:
-    """Settle size, length and encoder of a shot, the same for all its media: (method, path without suffix)."""
+    """Draw size, length and encoder of a shot, once for all its media (method, path without suffix)."""
     rng = np.random.default_rng((seed, 1, person, take))
     height, width = SIZES_HW[rng.integers(len(SIZES_HW))]
     still = (person // 2 + person + take) % 4 == 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deepfake.forge.fields import Array, Canvas, bump, colour, cover, fractal_noise, ramp
-from deepfake.forge.identity import Identity, Pattern
+from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, ramp
+from deepfake.demo.identity import Identity, Pattern
+from deepfake.forge.arrays import Array
 
 
 def paint_backdrop(identity: Identity, height: int, width: int, rng: np.random.Generator) -> Array:

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from deepfake.forge.features import EYE_V, glasses_layer, mouth_corner_v, paint_eye, paint_mouth
-from deepfake.forge.fields import Array, Canvas, cover
-from deepfake.forge.hair import hair_alpha, hair_shadow, paint_beard, paint_brows, paint_hair
-from deepfake.forge.identity import Identity
-from deepfake.forge.motion import HeadState
+from deepfake.demo.features import EYE_V, glasses_layer, mouth_corner_v, paint_eye, paint_mouth
+from deepfake.demo.fields import Canvas, cover
+from deepfake.demo.hair import hair_alpha, hair_shadow, paint_beard, paint_brows, paint_hair
+from deepfake.demo.identity import Identity
+from deepfake.demo.motion import HeadState
+from deepfake.demo.pose import Camera, bend, pose_matrix, texture_map
+from deepfake.demo.scene import paint_backdrop, paint_body
+from deepfake.demo.skin import paint_skin, skull_alpha
+from deepfake.forge.arrays import Array, Image
 from deepfake.forge.points import FacePoints, apply_affine, outline_template
-from deepfake.forge.pose import Camera, bend, pose_matrix, texture_map
-from deepfake.forge.scene import paint_backdrop, paint_body
-from deepfake.forge.skin import paint_skin, skull_alpha
-
-Image = NDArray[np.uint8]
 
 TEXTURE_OVER_PICTURE = 1.4  # the texture is finer than the picture, so that bending it does not blur
 HEAD_U, HEAD_V = (-1.2, 1.2), (-1.75, 1.75)
@@ -85,7 +83,7 @@ def _paint_head(identity: Identity, canvas: Canvas, rng: np.random.Generator) ->
     """Lit skin with brows, beard and hair, 0..1, and its opacity. Shapes: (H, W, 3), (H, W)."""
     hair = hair_alpha(identity, canvas, rng)
     hair_HW3 = paint_hair(identity, canvas, rng)
-    skin = paint_skin(identity, canvas, rng) * hair_shadow(hair, canvas)[..., None]
+    skin: Array = paint_skin(identity, canvas, rng) * hair_shadow(hair, canvas)[..., None]
     skin = paint_brows(skin, identity, canvas, rng)
     skin = paint_beard(skin, identity, canvas, rng)
     return np.clip(cover(skin, hair_HW3, hair), 0, 1), np.maximum(hair, skull_alpha(identity, canvas))

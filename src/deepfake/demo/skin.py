@@ -5,8 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deepfake.forge.fields import Array, Canvas, bump, colour, cover, fractal_noise, pair, ramp
-from deepfake.forge.identity import Identity, Skull
+from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, pair, ramp
+from deepfake.demo.identity import Identity, Skull
+from deepfake.forge.arrays import Array
 
 CROWN_V = -1.13  # top of the bare skull
 CHIN_V = 1.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from deepfake.forge.arrays import Array
+
 Rgb = tuple[float, float, float]
 
 
@@ -44,7 +44,7 @@ def fractal_noise(rng: np.random.Generator, shape_HW: tuple[int, int], *, cell_p
 
 
 def strand_noise(rng: np.random.Generator, strand: Array, *, num_strands: int) -> Array:
-    """Noise that is constant along a strand: a random table read at the strand coordinate (any real, period 1)."""
+    """Noise that is constant along a strand: a random table, read at the strand's coordinate (any number, period 1)."""
     table = rng.standard_normal(num_strands).astype(np.float32)
     at = (strand % 1.0) * num_strands
     low = at.astype(np.int32) % num_strands
@@ -76,7 +76,8 @@ class Canvas:
     @property
     def shape_HW(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return tuple(round((hi - lo) * self.px_per_unit) for lo, hi in (self.v_range, self.u_range))
+        height, width = (round((hi - lo) * self.px_per_unit) for lo, hi in (self.v_range, self.u_range))
+        return height, width
 
     def grid(self) -> tuple[Array, Array]:
         """u and v of every pixel centre, each of shape (H, W)."""

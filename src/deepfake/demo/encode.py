@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from deepfake.forge.arrays import Image
+
 PART_SUFFIX = ".part"  # of files that are still being written
 FIXED_MTIME_S = 1_700_000_000  # one date for all files: the order of writing says nothing
 

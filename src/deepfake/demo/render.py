@@ -1,10 +1,10 @@
-"""The demo set: rendered people, filmed and forged, written as a small competition's folder.
+"""Rendering the demo set as a small competition's folder.
 
     media/train, media/test    clips (H.264) and stills (JPEG, PNG) with names that say nothing
     listing.csv                path, label, method, source_id, donor_id, split; empty where a competition would hide it
     test_labels.csv            path, label, method of the test media
     sample_submission.csv      filename, label = .5
-    demo.json                  the recipe (seed and numbers of identities)
+    demo.json                  the plan: seed and numbers of people
 
 A shot is one person filmed once. Its real medium and its forgeries share size, rate, length and encoder; the forgeries
 are made from the uncompressed frames, so nothing but the forgery tells them apart. listing.csv is written last.
@@ -24,14 +24,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deepfake.forge import manipulate
-from deepfake.forge.encode import PART_SUFFIX, StillFormat, write_bytes, write_clip, write_still
-from deepfake.forge.heads import Camera, HeadModel, Image, RenderedHead, build_head, render_head
-from deepfake.forge.identity import Identity, dress_as, sample_identity
-from deepfake.forge.motion import Motion, sample_motion
-from deepfake.forge.shots import Recipe, Shot, plan_shots
+from deepfake.demo.encode import PART_SUFFIX, StillFormat, write_bytes, write_clip, write_still
+from deepfake.demo.heads import HeadModel, RenderedHead, build_head, render_head
+from deepfake.demo.identity import Identity, dress_as, sample_identity
+from deepfake.demo.motion import Motion, sample_motion
+from deepfake.demo.pose import Camera
+from deepfake.demo.shots import DemoPlan, Shot, plan_shots
+from deepfake.forge.arrays import Image
+from deepfake.forge.reenact import reenact, sample_reenact
+from deepfake.forge.self_blend import sample_self_blend, self_blend
+from deepfake.forge.swap import sample_swap, swap
+from deepfake.forge.upsampled import sample_upsampled, upsampled
 
-LISTING, TEST_LABELS, SUBMISSION, RECIPE = "listing.csv", "test_labels.csv", "sample_submission.csv", "demo.json"
+LISTING, TEST_LABELS, SUBMISSION, PLAN = "listing.csv", "test_labels.csv", "sample_submission.csv", "demo.json"
 
 
 def render_demo(
@@ -45,34 +50,36 @@ def render_demo(
 ) -> None:
     """Write the demo set below `folder`; go on where an interrupted call stopped; do nothing when it is finished.
 
-    The files depend on the seed and the numbers of identities, not on `num_workers` (processes, at least 1).
-    `on_progress(done, total)` is called with the number of finished media: once at the start, then as shots finish.
+    `num_train` and `num_test` are numbers of people; both must be even. The files depend on them and on the seed, not
+    on `num_workers` (processes, at least 1). `on_progress(done, total)` is called with the number of finished media:
+    once at the start, then as shots finish. ValueError when `folder` holds a demo set of another plan.
     """
-    recipe = Recipe(seed, num_train, num_test)
-    shots = plan_shots(recipe)
+    plan = DemoPlan(seed, num_train, num_test)
+    shots = plan_shots(plan)
     total = sum(len(shot.media) for shot in shots)
     report = on_progress or (lambda done, total: None)
-    _claim_folder(folder, recipe)
+    _claim_folder(folder, plan)
     if (folder / LISTING).exists():
         report(total, total)
         return
     missing = [shot for shot in shots if not all((folder / path).exists() for _, path in shot.media)]
     done = total - sum(len(shot.media) for shot in missing)
     report(done, total)
-    for num_media in _render_all(folder, recipe.seed, missing, num_workers):
+    for num_media in _render_all(folder, plan.seed, missing, num_workers):
         done += num_media
         report(done, total)
     _write_tables(folder, shots)
 
 
-def _claim_folder(folder: Path, recipe: Recipe) -> None:
-    """Make the folders, note the recipe, remove what an interrupted call left half written."""
+def _claim_folder(folder: Path, plan: DemoPlan) -> None:
+    """Make the folders, note the plan, remove the half-written files of an interrupted call."""
     for split in ("train", "test"):
         (folder / "media" / split).mkdir(parents=True, exist_ok=True)
-    note = folder / RECIPE
-    if note.exists() and json.loads(note.read_text()) != asdict(recipe):
-        raise ValueError(f"{folder} holds a demo set of another recipe: {note.read_text()}, asked for {asdict(recipe)}")
-    write_bytes(note, json.dumps(asdict(recipe)).encode())
+    note = folder / PLAN
+    if not note.exists():
+        write_bytes(note, json.dumps(asdict(plan)).encode())
+    elif json.loads(note.read_text()) != asdict(plan):
+        raise ValueError(f"{folder} holds a demo set of another plan: {note.read_text()}, asked for {asdict(plan)}")
     for part in folder.rglob("*" + PART_SUFFIX):
         part.unlink()
 
@@ -96,7 +103,7 @@ def _start_worker() -> None:
 
 
 def render_shot(folder: Path, seed: int, shot: Shot) -> int:
-    """Film one shot, forge it by each of its methods and write its media; returns their number."""
+    """Film one shot, forge it by each of its methods, write its media. Returns the number of media."""
     rng = np.random.default_rng((seed, 2, shot.person, shot.take))
     camera, motion = _sample_camera(rng, shot), sample_motion(rng)
     person = build_head(_identity(seed, shot.person), camera)
@@ -114,7 +121,7 @@ def render_shot(folder: Path, seed: int, shot: Shot) -> int:
 
 
 def _identity(seed: int, person: int) -> Identity:
-    """The person of that number, the same in all shots."""
+    """The person with this number, the same in all shots."""
     return sample_identity(np.random.default_rng((seed, 4, person)))
 
 
@@ -139,11 +146,11 @@ def _frame_times(shot: Shot, rng: np.random.Generator) -> list[float]:
 def _swap_all(
     frames: list[RenderedHead], donor: HeadModel, motion: Motion, times_s: list[float], rng: np.random.Generator
 ) -> Iterator[Image]:
-    """The donor acts the same motion; its face is laid over each frame."""
-    params = manipulate.sample_swap(rng)
+    """The donor acts the same motion; one forger lays its face over every frame."""
+    params = sample_swap(rng)
     for frame, time_s in zip(frames, times_s, strict=True):
         act = render_head(donor, motion.at(time_s))
-        yield manipulate.swap(frame.image_HW3, frame.points, act.image_HW3, act.points, params)
+        yield swap(frame.image_HW3, frame.points, act.image_HW3, act.points, params)
 
 
 def _real_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
@@ -152,22 +159,22 @@ def _real_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.G
 
 
 def _upsampled_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
-    """Every frame by one forger."""
-    params = manipulate.sample_upsampled(rng)
-    return (manipulate.upsampled(frame.image_HW3, frame.points, params) for frame in frames)
+    """One decoder re-synthesises the face of every frame."""
+    params = sample_upsampled(rng)
+    return (upsampled(frame.image_HW3, frame.points, params) for frame in frames)
 
 
 def _self_blend_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
-    """Every frame by one forger."""
-    params = manipulate.sample_self_blend(rng)
-    return (manipulate.self_blend(frame.image_HW3, frame.points, params) for frame in frames)
+    """One forger blends a changed copy of the face over every frame."""
+    params = sample_self_blend(rng)
+    return (self_blend(frame.image_HW3, frame.points, params) for frame in frames)
 
 
 def _reenact_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
-    """Every frame by one puppeteer, at its time."""
-    params = manipulate.sample_reenact(rng)
+    """One puppeteer moves the mouth of every frame, as its time says."""
+    params = sample_reenact(rng)
     for frame, time_s in zip(frames, times_s, strict=True):
-        yield manipulate.reenact(frame.image_HW3, frame.points, params, time_s=time_s)
+        yield reenact(frame.image_HW3, frame.points, params, time_s=time_s)
 
 
 FORGERS = {"real": _real_all, "upsampled": _upsampled_all, "self_blend": _self_blend_all, "reenact": _reenact_all}
@@ -182,21 +189,21 @@ def _write_medium(path: Path, images: Iterator[Image], shot: Shot) -> None:
 
 
 def _write_tables(folder: Path, shots: list[Shot]) -> None:
-    """The three tables, sorted by path; the listing last, as it says that all is there."""
+    """The three tables, sorted by path. The listing is written last, as it says that everything is there."""
     rows = [_row(shot, method, path) for shot in shots for method, path in shot.media]
     rows.sort(key=lambda row: row["path"])
     test = [row for row in rows if row["split"] == "test"]
     _write_csv(folder / TEST_LABELS, [{key: row[key] for key in ("path", "label", "method")} for row in test])
-    _write_csv(folder / SUBMISSION, [{"filename": Path(row["path"]).name, "label": 0.5} for row in test])
+    _write_csv(folder / SUBMISSION, [{"filename": Path(row["path"]).name, "label": "0.5"} for row in test])
     hidden = dict.fromkeys(("label", "method", "source_id", "donor_id"), "")
     _write_csv(folder / LISTING, [row | hidden if row["split"] == "test" else row for row in rows])
 
 
-def _row(shot: Shot, method: str, path: str) -> dict[str, str | int]:
-    """All that is known of a medium."""
+def _row(shot: Shot, method: str, path: str) -> dict[str, str]:
+    """All that is known of a medium, as the listing's columns."""
     return {
         "path": path,
-        "label": int(method != "real"),
+        "label": "0" if method == "real" else "1",
         "method": method,
         "source_id": f"person{shot.person:03d}",
         "donor_id": f"person{shot.donor:03d}" if method == "swap" else "",
@@ -204,8 +211,8 @@ def _row(shot: Shot, method: str, path: str) -> dict[str, str | int]:
     }
 
 
-def _write_csv(path: Path, rows: list[dict[str, str | int | float]]) -> None:
-    """Write rows of equal keys below their header."""
+def _write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write rows that have the same keys, below those keys as the header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from deepfake.forge.fields import Rgb
-from deepfake.forge.palette import (
+from deepfake.demo.fields import Rgb
+from deepfake.demo.palette import (
     DARK_EYES,
     DARK_HAIR,
     DYED_HAIR,
@@ -139,14 +139,13 @@ def sample_identity(rng: np.random.Generator) -> Identity:
 
 def dress_as(actor: Identity, target: Identity) -> Identity:
     """The actor with the target's light, glasses and beard: what a forger takes care of before swapping faces."""
-    beard = {"beard": target.hair.beard, "moustache": target.hair.moustache}
     rgb = target.hair.rgb if target.hair.beard else actor.hair.rgb
     return replace(
         actor,
         glasses=target.glasses,
         glasses_rgb=target.glasses_rgb,
         lens_power=target.lens_power,
-        hair=replace(actor.hair, rgb=rgb, **beard),
+        hair=replace(actor.hair, rgb=rgb, beard=target.hair.beard, moustache=target.hair.moustache),
         scene=target.scene,
     )
 
@@ -206,8 +205,10 @@ def _sample_mouth(rng: np.random.Generator, *, masculine: bool) -> Mouth:
 
 def _sample_hair(rng: np.random.Generator, *, tone: float, age: float, masculine: bool) -> Hair:
     """A haircut, its colour (grey with age), and a beard at times."""
-    styles = ("bald", "buzz", "short", "short", "parted", "parted", "curly", "beanie", "wavy")
-    if not masculine:
+    styles: tuple[HairStyle, ...]
+    if masculine:
+        styles = ("bald", "buzz", "short", "short", "parted", "parted", "curly", "beanie", "wavy")
+    else:
         styles = ("bob", "bob", "long", "long", "wavy", "wavy", "curly", "bun", "short", "beanie")
     rgb = np.asarray(_pick(rng, FAIR_HAIR if rng.random() < 0.7 - 0.25 * tone else DARK_HAIR))
     bearded = masculine and rng.random() < 0.5

@@ -8,9 +8,14 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.forge import manipulate
-from deepfake.forge.blend import FaceGrid, Image, MaskParams, soft_mask
+from deepfake.forge.arrays import Image
+from deepfake.forge.grid import FaceGrid
+from deepfake.forge.masks import MaskParams, soft_mask
 from deepfake.forge.points import FIVE_TEMPLATE, FacePoints, apply_affine, similarity
+from deepfake.forge.reenact import reenact, sample_reenact
+from deepfake.forge.self_blend import sample_self_blend, self_blend
+from deepfake.forge.swap import sample_swap, swap
+from deepfake.forge.upsampled import UpsampledParams, decode, sample_upsampled, upsampled
 
 PX_PER_UNIT, CENTRE_XY = 56.0, (120.0, 110.0)
 
@@ -28,20 +33,20 @@ def points() -> FacePoints:
 
 
 def _swap(frame: Image, points: FacePoints, seed: int) -> Image:
-    params = manipulate.sample_swap(np.random.default_rng(seed))
-    return manipulate.swap(frame, points, _photo(99), points, params)
+    params = sample_swap(np.random.default_rng(seed))
+    return swap(frame, points, _photo(99), points, params)
 
 
 def _upsampled(frame: Image, points: FacePoints, seed: int) -> Image:
-    return manipulate.upsampled(frame, points, manipulate.sample_upsampled(np.random.default_rng(seed)))
+    return upsampled(frame, points, sample_upsampled(np.random.default_rng(seed)))
 
 
 def _self_blend(frame: Image, points: FacePoints, seed: int) -> Image:
-    return manipulate.self_blend(frame, points, manipulate.sample_self_blend(np.random.default_rng(seed)))
+    return self_blend(frame, points, sample_self_blend(np.random.default_rng(seed)))
 
 
 def _reenact(frame: Image, points: FacePoints, seed: int) -> Image:
-    return manipulate.reenact(frame, points, manipulate.sample_reenact(np.random.default_rng(seed)), time_s=0.3)
+    return reenact(frame, points, sample_reenact(np.random.default_rng(seed)), time_s=0.3)
 
 
 FORGERS = [_swap, _upsampled, _self_blend, _reenact]
@@ -91,18 +96,18 @@ def test_upsampling_leaves_replicated_spectra_that_the_real_face_lacks(points: F
     frame, grid = _photo(0), FaceGrid(112)
     mask = MaskParams(scale=1.6, softness=0.05)
     kernels = ((0.49, 1.02, 0.49), (0.51, 0.98, 0.51))
-    params = manipulate.UpsampledParams(mask=mask, grid_px=112, kernels=kernels, skip=0.5)
-    forged = manipulate.upsampled(frame, points, params)
+    params = UpsampledParams(mask=mask, grid_px=112, kernels=kernels, skip=0.5)
+    forged = upsampled(frame, points, params)
     middle = np.s_[28:84, 28:84]
-    assert _peak(grid.cut(frame, points)[middle], 4) < 3
-    assert _peak(grid.cut(forged, points)[middle], 4) > 10
+    assert _peak(grid.crop(frame, points)[middle], 4) < 3
+    assert _peak(grid.crop(forged, points)[middle], 4) > 10
 
 
 def test_a_decoder_with_even_kernels_keeps_a_flat_picture() -> None:
     flat = np.full((16, 16, 3), 90, np.float32)
     even, uneven = ((0.5, 1.0, 0.5),) * 2, ((0.45, 1.1, 0.45),) * 2
-    np.testing.assert_allclose(manipulate.decode(flat, even, skip=0.0), flat, atol=1e-3)
-    assert manipulate.decode(flat, uneven, skip=0.0).std() > 1
+    np.testing.assert_allclose(decode(flat, even, skip=0.0), flat, atol=1e-3)
+    assert decode(flat, uneven, skip=0.0).std() > 1
 
 
 def test_similarity_recovers_a_known_move() -> None:
