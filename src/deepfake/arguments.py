@@ -15,8 +15,7 @@ from typing import Any
 
 from deepfake.config import Config, known_knobs
 from deepfake.errors import UserError, closest
-from deepfake.knobs import is_below, plain, put, resolved
-from deepfake.sections import LayoutName
+from deepfake.knobs import Knob, is_below, plain, put, resolved
 
 Layer = tuple[str, Any, str]  # a dotted key, its value, and where it comes from (empty: the command line)
 
@@ -87,17 +86,13 @@ def as_arguments(cfg: Config) -> list[str]:
 
 def as_options(values: dict[str, Any]) -> list[str]:
     """Keys and values, of nested dicts too, as `key=value` arguments."""
-    return [
-        f"{key}={value if _is_text(key) else json.dumps(value, default=str)}" for key, value in _flatten(values)
-    ]
+    return [f"{key}={value if _is_text(key) else json.dumps(value, default=str)}" for key, value in _flatten(values)]
 
 
 def help_text(sections: tuple[str, ...]) -> str:
     """One line a knob: key, type, default, help; for the given sections and top-level keys."""
     shown = [one for one in known_knobs().values() if is_below(one.key, sections)]
-    return "\n".join(
-        f"  {one.key + '=' + _show(one.value):<44} {_type_name(one.kind):<28} {one.about}" for one in shown
-    )
+    return "\n".join(f"  {one.key + '=' + _show(one.value):<44} {_type_name(one):<28} {one.about}" for one in shown)
 
 
 def presets() -> dict[str, Path]:
@@ -157,7 +152,7 @@ def _shapes(key: str) -> bool:
 def _is_text(key: str) -> bool:
     """Whether a knob takes text as it stands."""
     kind = _kind(key)
-    return kind in ("str", "Path", "LayoutName") or kind.startswith("Literal")
+    return kind in ("str", "Path") or kind.startswith("Literal")
 
 
 def _takes_words(key: str) -> bool:
@@ -246,7 +241,7 @@ def _check_layer(empty: Any, layer: Layer, tree: dict[str, Any]) -> None:
         OmegaConf.merge(empty, tree)
     except _refusals() as error:
         reason = str(error).splitlines()[0]
-        expected = _type_name(_kind(key)) or "any"
+        expected = _type_name(known_knobs()[key]) if key in known_knobs() else "any"
         source = f" (in {where})" if where else ""
         raise UserError(f"{key}={value}{source}: {reason}; allowed: {expected}") from error
 
@@ -270,9 +265,10 @@ def _show(value: Any) -> str:
     return json.dumps(value) if isinstance(value, dict | list | tuple | bool) else str(value)
 
 
-def _type_name(annotation: str) -> str:
-    if annotation == "LayoutName":
-        annotation = "Literal" + str(list(typing.get_args(LayoutName)))
-    if annotation.startswith("Literal["):
-        return annotation.removeprefix("Literal[").rstrip("]").replace('"', "").replace("'", "").replace(", ", "|")
-    return annotation
+def _type_name(one: Knob) -> str:
+    """A knob's type, or the words that are allowed: `int`, `all|train|test`."""
+    if one.choices:
+        return "|".join(one.choices)
+    if one.kind.startswith("Literal["):
+        return one.kind.removeprefix("Literal[").rstrip("]").replace('"', "").replace("'", "").replace(", ", "|")
+    return one.kind

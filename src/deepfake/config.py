@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from deepfake.errors import UserError
-from deepfake.knobs import Knob, check_range, knob, knobs
+from deepfake.knobs import Knob, check, knob, knobs
 from deepfake.sections import (
     AugmentConfig,
     BlendConfig,
@@ -49,7 +49,9 @@ class Config:
     runs: list[str] = knob([], "trained runs that are blended, as runs=[a,b,c]", shapes=False)
     fold: str = knob("all", "0, 1, …, all, or full = train on everything without validation", shapes=False)
     seed: int = knob(0, "seed of sampling, augmentation and initial weights", low=0, high=2**32 - 1)
-    num_workers: int = knob(-1, "worker processes that make and load crops; -1 = from the machine", low=-1, shapes=False)
+    num_workers: int = knob(
+        -1, "worker processes that make and load crops; -1 = from the machine", low=-1, shapes=False
+    )
     gpus: int = knob(1, "processes that train together, one a GPU of this machine (torchrun)", low=1, shapes=False)
     nnodes: int = knob(1, "machines that train together; start the same command on each", low=1, shapes=False)
     rdzv_endpoint: str = knob("", "host:port where those machines meet, for nnodes > 1", shapes=False)
@@ -63,7 +65,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for one in knobs(self):
-            check_range(one)
+            check(one)
         check_fold_name(self.fold)
         for key, value in (("name", self.name), ("data.name", self.data.name)):
             if value and not re.fullmatch(r"[\w][\w.+-]*", value):
@@ -96,7 +98,7 @@ class Config:
 
     @property
     def run(self) -> str:
-        """Name of the run: name=; else the blended runs' names; else the data set's, with the preset's where they differ."""
+        """Name of the run: name=, else the blended runs' names, else the data set's (with the preset's, if another)."""
         if self.runs and not self.name:
             return "+".join(self.runs)
         preset = _folder_name(Path(self.preset).stem) if self.preset else ""

@@ -6,11 +6,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from deepfake.errors import UserError
+from deepfake.errors import UserError, closest
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,26 @@ class Knob:
     """Inclusive ends of the range; None = open."""
     shapes: bool
     """Whether results depend on it."""
+    choices: tuple[str, ...]
+    """The words that are allowed; () = any."""
     value: Any
 
 
-def knob(default: Any, help: str, *, low: float | None = None, high: float | None = None, shapes: bool = True) -> Any:
-    """A field with a line of help and an inclusive range; `shapes=False` when no result depends on its value."""
-    metadata = {"help": help, "low": low, "high": high, "shapes": shapes}
+def knob(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    shapes: bool = True,
+    choices: Callable[[], Iterable[str]] = tuple,
+) -> Any:
+    """A field with a line of help.
+
+    low, high: an inclusive range. shapes: whether results depend on its value. choices: gives the words that are
+    allowed, where another module lists them.
+    """
+    metadata = {"help": help, "low": low, "high": high, "shapes": shapes, "choices": choices}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -45,13 +59,13 @@ def knobs(config: Any, prefix: str = "") -> Iterator[Knob]:
         if dataclasses.is_dataclass(value):
             yield from knobs(value, f"{prefix}{item.name}.")
         else:
-            key, ends = f"{prefix}{item.name}", (given["low"], given["high"])
-            yield Knob(key, str(item.type), given["help"], *ends, given["shapes"], value)
+            key, ends, choices = f"{prefix}{item.name}", (given["low"], given["high"]), tuple(given["choices"]())
+            yield Knob(key, str(item.type), given["help"], *ends, given["shapes"], choices, value)
 
 
 def is_below(key: str, keys: tuple[str, ...]) -> bool:
     """Whether a dotted key is one of these, or lies in a section that is."""
-    return key in keys or key.split(".")[0] in keys
+    return key in keys or key.split(".", maxsplit=1)[0] in keys
 
 
 def shaping(config: Any, *keys: str) -> dict[str, Any]:
@@ -68,8 +82,11 @@ def resolved(config: Any) -> dict[str, Any]:
     return dict(plain(dataclasses.asdict(config)))
 
 
-def check_range(one: Knob) -> None:
-    """UserError when a value, or one of several, lies outside its range."""
+def check(one: Knob) -> None:
+    """UserError when a value is none of the choices, or it, or one of several, lies outside its range."""
+    if one.choices and one.value not in one.choices:
+        hint = closest(str(one.value), list(one.choices))
+        raise UserError(f"{one.key}={one.value}; allowed: {', '.join(one.choices)}.{hint}")
     for number in one.value if isinstance(one.value, tuple | list) else (one.value,):
         below = one.low is not None and not number >= one.low
         above = one.high is not None and not number <= one.high

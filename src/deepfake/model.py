@@ -5,23 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from deepfake.arguments import as_options, continue_run, load_config
-from deepfake.config import Config
+from deepfake.arguments import as_options, load_config
 from deepfake.errors import UserError
 from deepfake.pipeline.single import FilePredictor, Prediction, chance
-from deepfake.settings import cropper_of, ensemble_of, predictor_of, run_of
-from deepfake.workspace.run import Run
-
-if TYPE_CHECKING:
-    from deepfake.learn.predictor import Predictor
+from deepfake.settings import config_of_run, file_predictor_of
 
 Medium = str | os.PathLike[str] | np.ndarray
 
@@ -95,47 +89,6 @@ def load(run: str | os.PathLike[str], **options: Any) -> Model:
     model = Model(file_predictor_of(config_of_run(load_config(arguments), arguments)))
     model.by.load()
     return model
-
-
-def config_of_run(cfg: Config, options: Sequence[str]) -> Config:
-    """The configuration to predict by: that of the run that `cfg` names, else of the only one there is, with options.
-
-    UserError where there are none or several, or it has no trained fold.
-    """
-    if not (cfg.name or cfg.runs or cfg.data.name or cfg.data.root or cfg.data.listing):
-        there = [run.name for run in Run.all(cfg.paths.runs)]
-        if len(there) > 1:
-            raise UserError(f"{len(there)} runs could predict: choose one of {', '.join(there)} by name=")
-        cfg = replace(cfg, name=there[0]) if there else cfg
-    return continue_run(cfg.run, run_of(cfg).cropping_run().config, options)
-
-
-def file_predictor_of(cfg: Config) -> FilePredictor:
-    """What predicts files by the run that the configuration names."""
-    run_of(cfg).cropping_run().check_trained()
-    ensemble = ensemble_of(cfg)
-    return FilePredictor(
-        ensemble,
-        cropper_of(cfg),
-        _Once(cfg, ensemble).load,
-        cfg.infer.batch_size,
-        ensemble.decision_logit(cfg.submit.threshold),
-    )
-
-
-@dataclass(frozen=True)
-class _Once:
-    """Loads an ensemble's models when they are first asked for."""
-
-    cfg: Config
-    ensemble: Any
-
-    @cached_property
-    def predictor(self) -> Predictor:
-        return predictor_of(self.cfg, self.ensemble)
-
-    def load(self) -> Predictor:
-        return self.predictor
 
 
 def as_frame(predictions: Sequence[Prediction]) -> pd.DataFrame:

@@ -9,18 +9,17 @@ from typing import Any, Literal
 from deepfake.knobs import knob
 from deepfake.tables import VIEW_NAMES
 
-LayoutName = Literal[
-    "auto",
-    "demo",
-    "dfdc",
-    "ffdi",
-    "faceforensics",
-    "celebdf",
-    "generators",
-    "folders",
-    "unlabelled",
-    "listing",
-]
+
+def _layouts() -> list[str]:
+    from deepfake.sources import LAYOUTS
+
+    return ["auto", *LAYOUTS]
+
+
+def _formats() -> list[str]:
+    from deepfake.score.formats import FORMATS
+
+    return list(FORMATS)
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class PathsConfig:
 class DataConfig:
     root: str = knob("", "folder with the raw media, never written to; empty = the built-in demo set")
     name: str = knob("", "name of the data set; empty = the root folder's own name")
-    layout: LayoutName = knob("auto", "how the folder is laid out; auto recognises it")
+    layout: str = knob("auto", "how the folder is laid out; auto recognises it", choices=_layouts)
     listing: str = knob("", "CSV with a path column (and label, method, source_id, donor_id, split), paths below root")
     max_contradictions: float = knob(
         0.01, "share of media whose label and file contradict each other above which index stops", low=0, high=1
@@ -139,8 +138,12 @@ class OptimConfig:
     weight_decay: float = knob(1e-2, "weight decay; norms and biases have none", low=0)
     momentum: float = knob(0.9, "momentum, where the optimiser has one", low=0, high=1)
     kwargs: dict[str, Any] = knob({}, "further arguments of the optimiser, e.g. optim.kwargs.betas=[0.9,0.95]")
-    layer_decay: float = knob(1.0, "factor on the learning rate from each layer to the one before it; 1 = off", low=0.01, high=1)
-    schedule: Literal["cosine", "one_cycle", "poly", "constant"] = knob("cosine", "how the learning rate falls after its peak")
+    layer_decay: float = knob(
+        1.0, "factor on the learning rate from each layer to the one before it; 1 = off", low=0.01, high=1
+    )
+    schedule: Literal["cosine", "one_cycle", "poly", "constant"] = knob(
+        "cosine", "how the learning rate falls after its peak"
+    )
     warmup: float = knob(0.1, "share of a phase's steps in which the learning rate rises to its peak", low=0, high=1)
     power: float = knob(0.9, "exponent of poly; 1 = a straight line", low=0.1, high=10)
     clip_norm: float = knob(0.0, "largest norm of the gradient, 0 = any", low=0)
@@ -170,8 +173,8 @@ class TrainConfig:
     )
     sampler: Literal["balanced", "methods", "pairs", "all"] = knob(
         "balanced",
-        "balanced: fakes undersampled to the reals, anew each epoch; methods: the same, methods evenly; pairs: a real and "
-        "a fake made from it; all: every medium",
+        "balanced: fakes undersampled to the reals, anew each epoch; methods: the same, methods evenly; pairs: a real "
+        "and a fake made from it; all: every medium",
     )
     frames_per_medium: int = knob(4, "crops drawn from a medium in an epoch", low=1)
     loss: Literal["bce", "focal", "class_mean"] = knob(
@@ -224,9 +227,9 @@ class InferConfig:
 
 @dataclass(frozen=True)
 class SubmitConfig:
-    format: Literal[
-        "csv", "dfdc", "ffdi", "ffdi_video", "avdeepfake1m", "ntire", "faceforensics", "celebdf", "spcup", "aifactory"
-    ] = knob("csv", "what the competition wants to be handed in: see docs/submitting.md", shapes=False)
+    format: str = knob(
+        "csv", "what the competition wants to be handed in: see docs/submitting.md", shapes=False, choices=_formats
+    )
     threshold: float = knob(
         0.5, "P(fake) from which a medium is called fake, where labels are wanted", low=0, high=1, shapes=False
     )

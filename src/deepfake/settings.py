@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepfake.arguments import continue_run
 from deepfake.config import AUTO_VIEWS, Config
 from deepfake.errors import UserError
 from deepfake.knobs import shaping
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from deepfake.learn.predictor import Predictor
     from deepfake.pipeline.cropping import Cropper
+    from deepfake.pipeline.single import FilePredictor
     from deepfake.workspace.submission import Expected
 
 
@@ -29,7 +33,7 @@ def places_of(cfg: Config) -> Places:
 
 
 def dataset_of(cfg: Config) -> Dataset:
-    """The data set that the configuration names. Its raw folder is data.root, else the listing's, else the demo set's."""
+    """The data set that the configuration names; its raw folder is data.root, the listing's, or the demo set's."""
     places = places_of(cfg)
     raw = places.data / "demo" / "raw"
     if cfg.data.root or cfg.data.listing:
@@ -91,9 +95,37 @@ def expected_of(cfg: Config, dataset: Dataset, media_ids: pd.Series) -> Expected
     form, sample = FORMATS[cfg.submit.format], cfg.infer.sample_submission
     if sample and not form.takes_sample:
         raise UserError(
-            f"infer.sample_submission={sample} with submit.format={cfg.submit.format}, whose {form.file} has no columns "
-            f"to name: leave one of them out"
+            f"infer.sample_submission={sample} with submit.format={cfg.submit.format}, whose {form.file} has no "
+            f"columns to name: leave one of them out"
         )
     is_named_alone = not (cfg.data.root or cfg.data.listing)
     path = Path(sample) if sample else dataset.sample_submission(is_named_alone=is_named_alone)
     return Expected.of(cfg.submit.format, media_ids, path)
+
+
+def config_of_run(cfg: Config, options: Sequence[str]) -> Config:
+    """The configuration to predict by: that of the run that `cfg` names, else of the only one there is, with options.
+
+    UserError where there are none or several, or it has no trained fold.
+    """
+    if not (cfg.name or cfg.runs or cfg.data.name or cfg.data.root or cfg.data.listing):
+        there = [run.name for run in Run.all(cfg.paths.runs)]
+        if len(there) > 1:
+            raise UserError(f"{len(there)} runs could predict: choose one of {', '.join(there)} by name=")
+        cfg = dataclasses.replace(cfg, name=there[0]) if there else cfg
+    return continue_run(cfg.run, run_of(cfg).cropping_run().config, options)
+
+
+def file_predictor_of(cfg: Config) -> FilePredictor:
+    """What predicts files by the run that the configuration names."""
+    from deepfake.pipeline.single import FilePredictor
+
+    run_of(cfg).cropping_run().check_trained()
+    ensemble = ensemble_of(cfg)
+    return FilePredictor(
+        ensemble,
+        cropper_of(cfg),
+        cache(lambda: predictor_of(cfg, ensemble)),  # loaded when they are first asked for, and once
+        cfg.infer.batch_size,
+        ensemble.decision_logit(cfg.submit.threshold),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from deepfake.commands import Chain
 from deepfake.config import Config
 from deepfake.console import say

@@ -1,1 +1,1 @@
-"""What several commands do alike: cropping media, scoring them as they come. Values in, tables out; no configuration."""
+"""What several commands do alike: cropping media, and scoring them as they come. It knows no configuration."""

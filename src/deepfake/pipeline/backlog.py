@@ -75,7 +75,8 @@ class Backlog:
         the numbers of the rows that are used."""
         import numpy as np
 
-        taken, count = [], 0
+        taken: list[tuple[Crops, np.ndarray]] = []
+        count = 0
         while self.waiting and count < wanted and (not taken or count + self.waiting[0].counts[stride] <= most):
             one = self.waiting.popleft()
             self._waiting_crops.subtract(one.counts)
@@ -117,6 +118,4 @@ class Backlog:
 
     def _foreseen(self, crops: Crops, counts: dict[int, int]) -> dict[int, float]:
         asked = crops.num_frames or self.frames[1]
-        return {
-            stride: count * max(1.0, self.frames[stride] / asked) for stride, count in counts.items()
-        }
+        return {stride: count * max(1.0, self.frames[stride] / asked) for stride, count in counts.items()}

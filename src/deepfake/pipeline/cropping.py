@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepfake.media.crop import CroppedMedium, CropSettings
-    from deepfake.media.workers import CropTask, Failure, Pace, WorkerSetup
+    from deepfake.media.workers import CropTask, Pace, WorkerSetup
 
 # Failures that may be the machine's fault: tried again whenever media are cropped.
 RETRIED = ("timeout", "crashed", "missing", "changed", "out_of_memory")
@@ -99,7 +99,7 @@ class Cropping:
 
     @classmethod
     def begin(cls, dataset: Dataset, cropper: Cropper, media: pd.DataFrame, wanted: pd.DataFrame) -> Cropping:
-        """What the journal holds of unchanged media stays, but for wanted ones that failed and are to be tried again."""
+        """Go on from what the journal holds of unchanged media, but for wanted ones that are to be tried again."""
         fakes = wanted[_train_fakes(cropper, wanted)]
         originals = set(media.media_id[_is_real(media) & media.source_id.isin(fakes.source_id.dropna())])
         cropping = cls(dataset, cropper, media, wanted, originals)
@@ -111,7 +111,7 @@ class Cropping:
         return cropping
 
     def goodness(self) -> Callable[[Entry], bool]:
-        """Tells entries of media that have not changed since, but for wanted ones that failed and are to be tried again."""
+        """Tells entries of unchanged media, but for wanted ones that failed and are to be tried again."""
         prints = dict(zip(self.media.media_id, self.media.fingerprint, strict=True))
         ours, retry = set(self.wanted.media_id), self.cropper.retry_problems
 

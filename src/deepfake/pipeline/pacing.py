@@ -43,7 +43,10 @@ class Pacer:
         self._is_first_look = True
 
     def left_s(self) -> float:
-        return self.clock.deadline_s() - (self.now() - self._started_s)
+        return self.clock.deadline_s() - self._since_start_s()
+
+    def _since_start_s(self) -> float:
+        return self.now() - self._started_s
 
     @property
     def is_late(self) -> bool:
@@ -105,7 +108,7 @@ class Pacer:
             return
         level, left_s = self.clock.level, self.left_s()
         before_s = self.clock.forecast_s(crops, uncropped, self.clock.effort)
-        changed = self.clock.decide(left_s, crops, uncropped)
+        changed = self.clock.decide(self._since_start_s(), crops, uncropped)
         if not (changed or self._is_first_look):
             return
         self._is_first_look = False

@@ -1,4 +1,4 @@
-"""The one loop of inference: media are scored as they come, by all models, with what is finished on disk after each step."""
+"""The one loop of inference: media are scored as they come; what is finished is on disk after each step."""
 
 from __future__ import annotations
 
@@ -137,8 +137,10 @@ class Scoring:
 
         With a budget a second one tells whether the first real step fits.
         """
+        import numpy as np
+
         first, view = self.backlog.waiting[0], self.ensemble.views[:1]
-        paths, clock = _paths([(first.crops, range(first.crops.start, first.crops.stop))]), self.pacer.clock
+        paths, clock = _paths([(first.crops, np.arange(first.crops.start, first.crops.stop))]), self.pacer.clock
         predictor = self.predictor = self.load()
         predictor.score(paths[:1], views=view, members=clock.effort.members)
         if self.pacer.budget_s:

@@ -112,9 +112,7 @@ class FilePredictor:
         if name not in predictions.media.index:
             fallback = self.ensemble.fallbacks["no_face"]
             detail = f"no face found: P(fake) is the {fallback['from']}{note and f'; {note}'}"
-            return Prediction(
-                path, logit=fallback["logit"], error="no_face", detail=detail, faces=faces, facts=facts
-            )
+            return Prediction(path, logit=fallback["logit"], error="no_face", detail=detail, faces=faces, facts=facts)
         logit, lowest, highest = (float(value) for value in predictions.media.loc[name])
         verdict = "fake" if logit >= self.threshold else "real"
         return Prediction(path, verdict, logit, lowest, highest, detail=note, faces=faces, facts=facts)
@@ -139,7 +137,10 @@ class _Predictions:
         from deepfake.tables import EXTRACTED
 
         faces, extracted = dataset.faces, EXTRACTED.read(dataset.extracted_path)
-        facts = {row.pop("media_id"): row for row in extracted.astype(object).where(extracted.notna(), None).to_dict("records")}
+        facts = {
+            row.pop("media_id"): row
+            for row in extracted.astype(object).where(extracted.notna(), None).to_dict("records")
+        }
         if not parts:
             media = pd.DataFrame(columns=["logit", "lowest", "highest"])
             return cls(media, faces.assign(logit=float("nan")), facts)

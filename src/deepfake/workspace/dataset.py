@@ -79,9 +79,7 @@ class Dataset:
         """The test split's rows of the media table. UserError where it has none."""
         media = self.media[self.media.split == "test"].reset_index(drop=True)
         if media.empty:
-            raise UserError(
-                f"{self.name} has no test media; put them in a test folder, or point data.root= at others"
-            )
+            raise UserError(f"{self.name} has no test media; put them in a test folder, or point data.root= at others")
         return media
 
     @cached_property

@@ -88,7 +88,9 @@ class Ensemble:
 
         return combine(rows, self.blends)
 
-    def predictor(self, *, amp: str, channels_last: bool, batch_size: int, num_threads: int, compiled: bool) -> Predictor:
+    def predictor(
+        self, *, amp: str, channels_last: bool, batch_size: int, num_threads: int, compiled: bool
+    ) -> Predictor:
         """The models, loaded where they compute."""
         import torch
 

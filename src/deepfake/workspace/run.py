@@ -148,7 +148,9 @@ class Run:
     def check_trained(self) -> None:
         """UserError when it has no trained fold."""
         if not self.folds:
-            raise UserError(f"{self.folder} holds no trained fold; {self.known_runs()}. Train with ./run_train.sh first")
+            raise UserError(
+                f"{self.folder} holds no trained fold; {self.known_runs()}. Train with ./run_train.sh first"
+            )
 
     @property
     def config(self) -> dict[str, Any]:

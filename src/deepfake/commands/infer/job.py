@@ -70,7 +70,7 @@ class Job:
             self.draft()
 
     def draft(self) -> None:
-        """A submission of what is known, whole at any time: media that are still to be scored have the late ones' logit."""
+        """A whole submission of what is known: media that are still to be scored have the logit of late ones."""
         import pandas as pd
 
         late = self.ensemble.fallbacks["late"]["logit"]

@@ -16,12 +16,12 @@ from deepfake.config import Config
 from deepfake.console import listed, say
 from deepfake.errors import UserError
 from deepfake.files import write_json
-from deepfake.model import config_of_run, file_predictor_of
-from deepfake.pipeline.single import chance
+from deepfake.settings import config_of_run, file_predictor_of
 
 if TYPE_CHECKING:
-    from deepfake.sources.named import Named
     import pandas as pd
+
+    from deepfake.sources.named import Named
 
 ABOUT = "single files → a table: how probably each is fake; what infer does where files are named"
 READS = (

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from deepfake.learn.data import CropDataset
     from deepfake.learn.distributed import World
     from deepfake.learn.models import Detector, ModelSpec
-    from deepfake.learn.sampling import EpochBatches
     from deepfake.learn.recipe import Recipe
+    from deepfake.learn.sampling import EpochBatches
 
 
 def build_model(cfg: Config) -> Detector:

@@ -76,7 +76,9 @@ def resume(work: Work, trainer: Trainer) -> None:
     path, weights = work.fold.last_path, work.fold.weights
     state = load_state(path) if path.is_file() else None
     if state is not None and state["best"] and not weights.is_file():
-        raise UserError(f"{weights} is lost, and {path} lacks it: put it back, or remove {path} to train from the start")
+        raise UserError(
+            f"{weights} is lost, and {path} lacks it: put it back, or remove {path} to train from the start"
+        )
     if state is None:
         count, spec = work.train_crops.media_id.nunique(), trainer.detector.spec
         what = f"{spec.name} at {spec.image_size} px on {trainer.precision.device}"
