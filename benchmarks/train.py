@@ -6,7 +6,7 @@ training of it on real crops, (c) timm's own loader and step on the same crops.
 Without --crops, on crops of the demo set, cut by our extraction. Writes benchmarks/results/train-<hardware>.md.
 
 Each arm is a process of its own that warms up first; the arms take turns, and the medians of the rounds count. (a) is
-a bare loop: forward, backward, optimiser. (b) is deepfake.learn.trainer.Trainer with deepfake.learn.dataset's loader
+a bare loop: forward, backward, optimiser. (b) is deepfake.learn.trainer.Trainer with deepfake.learn.data's loader
 under the default augmentation. (c) is that bare loop, which is what timm's train.py comes to, over
 timm.data.create_loader with train.py's settings (random resized window, flip, colour jitter, its prefetcher on a GPU).
 Model, precision, memory format, optimiser and loss are the same; on a CPU (a) and (b) keep freed memory as our stage
@@ -133,10 +133,11 @@ def arm_a(task: Task, classes: Path) -> float:
 def arm_b(task: Task, classes: Path) -> float:
     from deepfake.config import AugmentConfig, Config
     from deepfake.learn.augment import build_augment
-    from deepfake.learn.dataset import CropDataset, train_loader
+    from deepfake.learn.data import CropDataset, train_loader
     from deepfake.learn.engine import prepare_process
+    from deepfake.learn.recipe import Phase, Recipe
     from deepfake.learn.sampling import EpochBatches, Rows
-    from deepfake.learn.trainer import Phase, Recipe, Trainer
+    from deepfake.learn.trainer import Trainer
     from deepfake.stages.common import loader_workers
 
     paths = sorted(classes.rglob("*.png"))

@@ -27,7 +27,7 @@ from deepfake.learn.checkpoint import (
     save_detector,
     save_state,
 )
-from deepfake.learn.facts import detector_json, read_facts
+from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import build_detector, resolve_spec
 from deepfake.learn.weights import load_weights
 
@@ -55,7 +55,7 @@ def saved(tmp_path):
 
 def rewrite(path, **changes):
     """Change what the JSON beside a weight file says."""
-    detector_json(path).write_text(json.dumps(read_facts(path) | changes))
+    metadata_path(path).write_text(json.dumps(read_metadata(path) | changes))
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
@@ -69,29 +69,33 @@ def test_a_loaded_detector_gives_the_very_logits(tmp_path, name):
     assert loaded.spec == detector.spec
 
 
-def test_facts_lie_beside_the_weights(saved):
+def test_metadata_lies_beside_the_weights(saved):
     _, path = saved
-    assert detector_json(path) == path.with_name("best.json")
-    facts = read_facts(path)
-    assert (facts["dataset"], facts["prior_logit"], facts["model"]["name"]) == ("demo", 0.5, "test_efficientnet")
-    assert set(facts["versions"]) == {"timm", "torch"}
-    assert len(facts["golden"]) == 4
+    assert metadata_path(path) == path.with_name("best.json")
+    metadata = read_metadata(path)
+    assert (metadata["dataset"], metadata["prior_logit"], metadata["model"]["name"]) == (
+        "demo",
+        0.5,
+        "test_efficientnet",
+    )
+    assert set(metadata["versions"]) == {"timm", "torch"}
+    assert len(metadata["golden"]) == 4
     assert {file.name for file in path.parent.iterdir()} == {"best.json", "best.safetensors"}
 
 
-def test_reading_facts_does_not_wait_for_torch():
-    code = "import deepfake.learn.facts, sys; assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
+def test_reading_metadata_does_not_wait_for_torch():
+    code = "import deepfake.learn.metadata, sys; assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
     source = Path(deepfake.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=source, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "3"])
-def test_facts_that_are_none_are_a_users_error(saved, content):
+def test_damaged_metadata_is_a_users_error(saved, content):
     _, path = saved
-    detector_json(path).write_text(content)
+    metadata_path(path).write_text(content)
     with pytest.raises(UserError, match=r"best\.json is missing or damaged: remove .*, train it again"):
-        read_facts(path)
+        read_metadata(path)
 
 
 def test_saving_and_loading_leave_the_detector_and_chance_alone(tmp_path):
@@ -111,7 +115,7 @@ def test_a_compiled_detector_is_saved_like_any_other(saved):
     compiled(IMAGES)
     save_detector(path.with_name("compiled.safetensors"), compiled, {})
     assert path.with_name("compiled.safetensors").read_bytes() == path.read_bytes()
-    assert read_facts(path.with_name("compiled.safetensors"))["golden"] == read_facts(path)["golden"]
+    assert read_metadata(path.with_name("compiled.safetensors"))["golden"] == read_metadata(path)["golden"]
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "best.json"])
@@ -134,17 +138,17 @@ def test_a_foreign_file_is_a_users_error(saved, name, content):
 @pytest.mark.parametrize("change", [{"name": "test_vit"}, {"name": "nothing"}, {"kwargs": {"colour": 1}}, {"size": 3}])
 def test_weights_of_another_model_are_a_users_error(saved, change):
     _, path = saved
-    facts = read_facts(path)
-    detector_json(path).write_text(json.dumps(facts | {"model": facts["model"] | change}))
+    metadata = read_metadata(path)
+    metadata_path(path).write_text(json.dumps(metadata | {"model": metadata["model"] | change}))
     with pytest.raises(UserError):
         load_detector(path)
 
 
 def test_a_missing_fact_is_a_users_error(saved):
     _, path = saved
-    facts = read_facts(path)
+    metadata = read_metadata(path)
     for key in ("golden", "model", "versions"):
-        detector_json(path).write_text(json.dumps({name: value for name, value in facts.items() if name != key}))
+        metadata_path(path).write_text(json.dumps({name: value for name, value in metadata.items() if name != key}))
         with pytest.raises(UserError, match=rf"best\.json has no '{key}', it is damaged .* train it again"):
             load_detector(path)
 
@@ -179,7 +183,7 @@ def test_golden_logits_are_in_full_precision_whatever_is_around(saved):
         save_detector(path, detector, {})
         load_detector(path)
     with torch.no_grad():
-        assert read_facts(path)["golden"] == detector(golden_images(64)).tolist() == golden_logits(detector)
+        assert read_metadata(path)["golden"] == detector(golden_images(64)).tolist() == golden_logits(detector)
 
 
 def test_with_other_versions_the_same_computation_is_accepted(saved):
@@ -202,7 +206,7 @@ def test_with_other_versions_the_same_computation_is_accepted(saved):
 )
 def test_another_computation_with_the_same_weights_is_refused(saved, change):
     _, path = saved
-    rewrite(path, model=read_facts(path)["model"] | change, versions={"timm": "0.9.1", "torch": "2.4.0"})
+    rewrite(path, model=read_metadata(path)["model"] | change, versions={"timm": "0.9.1", "torch": "2.4.0"})
     message = (
         rf"best\.safetensors was trained with timm 0\.9\.1 and torch 2\.4\.0, and computes something else with timm "
         rf"{timm.__version__} and torch .* here \(.* was -?\d+\.\d+ and is -?\d+\.\d+\): install those versions, or"
@@ -224,7 +228,7 @@ def test_a_timm_that_builds_something_else_by_that_name_is_refused(saved, monkey
 def test_weights_of_another_training_are_refused(saved, versions):
     _, path = saved
     safetensors.torch.save_file(certain(seed=1).backbone.state_dict(), path)
-    rewrite(path, versions=read_facts(path)["versions"] | versions)
+    rewrite(path, versions=read_metadata(path)["versions"] | versions)
     with pytest.raises(UserError, match="computes something else" if versions else "are not of one training"):
         load_detector(path)
 
@@ -232,7 +236,7 @@ def test_weights_of_another_training_are_refused(saved, versions):
 @pytest.mark.parametrize("share", [0.5, 1.5])
 def test_a_difference_is_refused_from_two_hundredths_on(saved, share):
     _, path = saved
-    golden = read_facts(path)["golden"]
+    golden = read_metadata(path)["golden"]
     rewrite(path, golden=[logit + share * 0.02 * (1 + abs(logit)) for logit in golden])
     if share < 1:
         load_detector(path)

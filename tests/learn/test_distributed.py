@@ -9,7 +9,8 @@ import torch.multiprocessing as mp
 from deepfake.learn.distributed import ALONE, joined_world
 from deepfake.learn.engine import Precision
 from deepfake.learn.models import build_detector, resolve_spec
-from deepfake.learn.trainer import Phase, Recipe, Trainer
+from deepfake.learn.recipe import Phase, Recipe
+from deepfake.learn.trainer import Trainer
 
 STEPS, SIZE = 10, 8
 

@@ -12,7 +12,8 @@ import torch
 from deepfake.errors import UserError
 from deepfake.learn.engine import NonFiniteError, Precision, predict
 from deepfake.learn.models import build_detector, resolve_spec
-from deepfake.learn.trainer import Phase, Recipe, Trainer
+from deepfake.learn.recipe import Phase, Recipe
+from deepfake.learn.trainer import Trainer
 
 CPU = Precision(torch.device("cpu"))
 
@@ -187,7 +188,7 @@ def test_a_compiled_model_trains_to_the_same_weights(monkeypatch):
     plain, compiled = model("test_vit"), model("test_vit")
     train(plain, batches(2, side=32), optimizer="sgd")
     trainer, _ = train(compiled, batches(2, side=32), optimizer="sgd", compile=True)
-    assert trainer.run_model is not trainer.model
+    assert trainer.gradients.run_model is not trainer.gradients.model
     for name, value in weights(plain).items():
         torch.testing.assert_close(value, weights(compiled)[name])
 

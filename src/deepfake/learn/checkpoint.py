@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from deepfake.errors import UserError
 from deepfake.files import replacing, write_json
 from deepfake.learn.engine import NonFiniteError
-from deepfake.learn.facts import detector_json, read_facts
+from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import Detector, ModelSpec, build_detector
 from deepfake.learn.weights import UNREADABLE
 
@@ -41,8 +41,8 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def save_detector(path: Path, detector: Detector, facts: dict[str, Any]) -> None:
-    """The backbone's weights as safetensors, and `<path>.json`: how to build the model, golden logits, and the facts.
+def save_detector(path: Path, detector: Detector, metadata: dict[str, Any]) -> None:
+    """The backbone's weights as safetensors, and `<path>.json`: how to build the model, golden logits, and `metadata`.
 
     The golden logits are those of a twin of the detector, built on the CPU as load_detector will build it, so that
     another device, precision or memory format does not show in them. The detector and torch's random state stay as
@@ -55,8 +55,8 @@ def save_detector(path: Path, detector: Detector, facts: dict[str, Any]) -> None
     if not np.isfinite(golden).all():
         raise NonFiniteError("a logit of the weights that were to be kept", [])
     made = {"model": detector.spec.to_json(), "versions": _versions(), "golden": golden}
-    assert not made.keys() & facts.keys()
-    write_json(made | facts, detector_json(path))
+    assert not made.keys() & metadata.keys()
+    write_json(made | metadata, metadata_path(path))
     with replacing(path) as temporary, _disk_errors(path):
         safetensors.torch.save_file(weights, temporary)
 
@@ -79,15 +79,15 @@ def load_detector(path: Path) -> Detector:
     import safetensors.torch
 
     try:
-        facts = read_facts(path)
-        spec, golden = ModelSpec.from_json(facts["model"]), [float(logit) for logit in facts["golden"]]
+        metadata = read_metadata(path)
+        spec, golden = ModelSpec.from_json(metadata["model"]), [float(logit) for logit in metadata["golden"]]
         detector = _build(spec, safetensors.torch.load_file(path))
         now = golden_logits(detector)
         wrong = [pair for pair in zip(golden, now, strict=True) if not _agree(*pair)]
-        versions = facts["versions"]["timm"], facts["versions"]["torch"]
+        versions = metadata["versions"]["timm"], metadata["versions"]["torch"]
     except KeyError as error:
         raise UserError(
-            f"{path} cannot be loaded: {detector_json(path)} has no {error}, it is damaged or of an older version of "
+            f"{path} cannot be loaded: {metadata_path(path)} has no {error}, it is damaged or of an older version of "
             f"this program; remove {path.parent}, train it again"
         ) from error
     except UNREADABLE as error:
@@ -144,7 +144,7 @@ def _golden_help(path: Path, golden: float, now: float, versions: tuple[str, str
     change = f"the first of the golden logits that differ was {golden:.4f} and is {now:.4f}"
     if versions == here:
         return (
-            f"{path} and {detector_json(path)} are not of one training ({change}): copy both files anew, or remove "
+            f"{path} and {metadata_path(path)} are not of one training ({change}): copy both files anew, or remove "
             f"{path.parent} and train it again"
         )
     return (

@@ -20,16 +20,20 @@ PREFETCH = 4  # batches that each worker has ready: decoding times differ
 
 
 def load_crop(path: Path, image_size: int, interpolation: str, *, resize: bool = True) -> np.ndarray:
-    """A crop as the model sees it: (image_size, image_size, 3) uint8 RGB.
+    """A crop from disk as the model sees it; see prepare_crop. UserError when the file is missing or broken."""
+    return prepare_crop(_read(path), image_size, interpolation, resize=resize)
+
+
+def prepare_crop(crop_HWC: np.ndarray, image_size: int, interpolation: str, *, resize: bool = True) -> np.ndarray:
+    """A uint8 RGB crop of any size as the model sees it: (image_size, image_size, 3).
 
     The shorter side is resized to image_size as timm's evaluation does (Pillow, anti-aliased, the model's own
-    interpolation) and the centre cut out; a crop that already has the size is left as it is. Without `resize` the
-    pixels are kept, and what is too small is padded by reflection. UserError when the file is missing or broken.
+    interpolation), then the middle is taken; a crop that already has the size is left as it is. Without `resize` the
+    pixels are kept, and what is too small is padded by reflection.
     """
-    crop_HWC = _read(path)
     if resize:
         crop_HWC = _resize_shorter(crop_HWC, image_size, interpolation)
-    return _cut(crop_HWC, image_size)
+    return _window(crop_HWC, image_size)
 
 
 def _read(path: Path | str) -> np.ndarray:
@@ -50,7 +54,7 @@ def _resize_shorter(crop_HWC: np.ndarray, size: int, interpolation: str) -> np.n
     return np.asarray(Image.fromarray(crop_HWC).resize(new_size, Image.Resampling[interpolation.upper()]))
 
 
-def _cut(crop_HWC: np.ndarray, size: int, rng: np.random.Generator | None = None) -> np.ndarray:
+def _window(crop_HWC: np.ndarray, size: int, rng: np.random.Generator | None = None) -> np.ndarray:
     """A window of size x size px: the middle, or a random one; what is too small is padded by reflection."""
     missing = [max(0, size - side) for side in crop_HWC.shape[:2]]
     if any(missing):
@@ -148,8 +152,8 @@ class CropDataset(Dataset):
         if self.resize:
             crop_HWC = _resize_shorter(crop_HWC, self.image_size, self.interpolation)
         if self.random_crop:
-            return _cut(crop_HWC, self.random_crop, rng)
-        return _cut(crop_HWC, self.image_size)
+            return _window(crop_HWC, self.random_crop, rng)
+        return _window(crop_HWC, self.image_size)
 
 
 def train_loader(data: CropDataset, batches: EpochBatches, num_workers: int) -> DataLoader:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from deepfake.errors import UserError
 from deepfake.learn.checkpoint import load_detector
-from deepfake.learn.dataset import load_crop
+from deepfake.learn.data import load_crop, prepare_crop
 from deepfake.learn.engine import NonFiniteError, Precision
 from deepfake.learn.models import Detector
 from deepfake.learn.views import view_logits
+
+Crop = TypeVar("Crop", Path, np.ndarray)
 
 GPU_SHARE = 0.5  # of the free memory that weights may fill; activations need the rest
 
@@ -29,7 +34,7 @@ class Preparation:
     resize: bool
 
 
-class Panel:
+class Predictor:
     """Detectors loaded from weight files, in order; the strongest first, where that matters to who asks.
 
     On a GPU they lie there together; where they do not fit, as many at a time as do, and the others wait in the main
@@ -57,18 +62,29 @@ class Panel:
             for detector in self.detectors:
                 precision.place(detector)
 
-    @torch.inference_mode()
     def score(self, crops: Sequence[Path], *, views: list[str], members: int) -> np.ndarray:
         """Logits (len(crops), members, len(views)), float32, of the first `members` detectors.
 
         NonFiniteError where one is not finite, with the crop's number; UserError where a crop is broken, or a batch too
         large for the GPU.
         """
+        return self._score(crops, load_crop, views, members)
+
+    def score_arrays(self, images: Sequence[np.ndarray], *, views: list[str], members: int) -> np.ndarray:
+        """As score, for crops that are uint8 RGB arrays (H, W, 3) of any size instead of files."""
+        return self._score(images, prepare_crop, views, members)
+
+    @torch.inference_mode()
+    def _score(
+        self, crops: Sequence[Crop], load: Callable[..., np.ndarray], views: list[str], members: int
+    ) -> np.ndarray:
+        """load: (crop, image_size, interpolation, resize=…) → the pixels that a detector sees, as load_crop."""
         logits = np.empty((len(crops), members, len(views)), np.float32)
         for share in self.shares:
             numbers = [number for number in share if number < members]
             for preparation, alike in self._by_preparation(numbers).items():
-                self._score_alike(crops, preparation, alike, views, logits)
+                read = functools.partial(load, **dataclasses.asdict(preparation))
+                self._score_alike(alike, self._batches(crops, read), views, logits)
         wrong = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
         if len(wrong):
             raise NonFiniteError("a logit", wrong.tolist())
@@ -82,14 +98,14 @@ class Panel:
         return groups
 
     def _score_alike(
-        self, crops: Sequence[Path], preparation: Preparation, numbers: list[int], views: list[str], logits: np.ndarray
+        self, numbers: list[int], batches: Iterable[tuple[int, torch.Tensor]], views: list[str], logits: np.ndarray
     ) -> None:
         """Detectors that want the same pixels: crops are read while they compute, and views made once."""
         swapped = len(self.shares) > 1
         for number in numbers if swapped else ():
             self.precision.place(self.detectors[number])
         detectors = [self.detectors[number] for number in numbers]
-        for start, images_NCHW in self._batches(crops, preparation):
+        for start, images_NCHW in batches:
             rows = slice(start, start + len(images_NCHW))
             try:
                 with self.precision.autocast():
@@ -102,22 +118,16 @@ class Panel:
         for number in numbers if swapped else ():
             self.detectors[number].to("cpu")
 
-    def _batches(self, crops: Sequence[Path], preparation: Preparation) -> Iterator[tuple[int, torch.Tensor]]:
+    def _batches(self, crops: Sequence[Crop], read: Callable[[Crop], np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
         """(number of its first crop, images_NCHW uint8); the next is read while one is worked on."""
         starts = range(0, len(crops), self.batch_size)
-        ahead = self._read(crops[: self.batch_size], preparation)
+        ahead = self.threads.map(read, crops[: self.batch_size])
         for start in starts:
             ready = ahead
-            ahead = self._read(crops[start + self.batch_size : start + 2 * self.batch_size], preparation)
-            images = np.stack([image for image in ready])
+            ahead = self.threads.map(read, crops[start + self.batch_size : start + 2 * self.batch_size])
+            images = np.stack(list(ready))
             batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
             yield start, batch.pin_memory() if torch.cuda.is_available() else batch
-
-    def _read(self, crops: Sequence[Path], preparation: Preparation) -> Iterator[np.ndarray]:
-        return self.threads.map(
-            lambda path: load_crop(path, preparation.image_size, preparation.interpolation, resize=preparation.resize),
-            crops,
-        )
 
 
 def _weight_bytes(detector: Detector) -> int:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, PolynomialLR
 
 from deepfake.errors import UserError
-from deepfake.learn.optim import build_optimizer, build_schedule
+from deepfake.learn.optimiser import build_optimizer, build_schedule
 
 SCHEDULES = ["cosine", "one_cycle", "poly", "constant"]
 

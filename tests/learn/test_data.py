@@ -12,7 +12,7 @@ import torch
 import deepfake
 from deepfake.errors import UserError
 from deepfake.learn.augment import FRONTAL_XY, build_augment
-from deepfake.learn.dataset import CropDataset, load_crop, ordered_loader, train_loader
+from deepfake.learn.data import CropDataset, load_crop, ordered_loader, train_loader
 from deepfake.learn.sampling import EpochBatches, Rows
 
 RNG = np.random.default_rng(0)
@@ -311,7 +311,7 @@ USE_OPENCV_THEN_WORKERS = """
 import sys
 from pathlib import Path
 import cv2, numpy as np
-from deepfake.learn.dataset import CropDataset, ordered_loader
+from deepfake.learn.data import CropDataset, ordered_loader
 
 cv2.setNumThreads(2)
 cv2.cvtColor(np.zeros((2000, 2000, 3), np.uint8), cv2.COLOR_RGB2HSV)  # starts OpenCV's threads in this process
