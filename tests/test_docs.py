@@ -18,10 +18,12 @@ from pipeline import REPOSITORY
 
 import deepfake
 from deepfake.arguments import load_config, presets
-from deepfake.commands import names
+from deepfake.commands import files_of, names
 from deepfake.config import Config
 from deepfake.score.formats import FORMATS
 from deepfake.sources import LAYOUTS
+from deepfake.sources.base import Contradiction, Row
+from deepfake.sources.tree import scan
 from deepfake.tables import dictionary
 
 FILES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
@@ -32,7 +34,6 @@ SCRIPTS = {
     "run_train.sh": ("index", "folds", "extract", "train"),
     "run_infer.sh": ("index", "infer"),
 }
-TAKE_FILES = {"infer", "predict", "check"}
 OTHER_PROGRAMS = {"source", "pip", "export", "cd", "cp", "cat", "tensorboard"}
 OTHER_LINES = {"bash .ci/run", "python -m mypy"}
 
@@ -84,7 +85,8 @@ def test_every_command_is_in_the_readme_in_the_order_of_help():
 
 def test_every_layout_is_listed_with_what_it_looks_for():
     for name, layout in LAYOUTS.items():
-        assert f"| `{name}` | {layout.about} |" in PAGES["data.md"]
+        about = layout.about.replace("<", r"\<")  # else a browser takes it for a tag
+        assert f"| `{name}` | {about} |" in PAGES["data.md"]
 
 
 def test_every_submission_format_is_listed_with_what_it_is_for_its_file_and_its_metric():
@@ -151,7 +153,8 @@ def check_words(words: list[str], commands: tuple[str, ...], line: str) -> None:
     assert commands and set(commands) <= set(names()), line
     files = [word for word in plain if word not in names()]
     assert all(set(word) & set("./*") for word in files), f"{line}: neither a command nor a file"
-    assert not files or TAKE_FILES & set(commands), line
+    takers = {files_of(name) for name in commands} - {"skip"}
+    assert not files or (takers and "" not in takers), f"{line}: files for whom?"
     configure(*options)
 
 
@@ -198,6 +201,21 @@ def test_every_key_in_a_line_of_prose_is_one_and_takes_the_value(page):
 def test_every_python_block_compiles(page):
     for block in fences(PAGES[page], "python"):
         ast.parse(block)
+
+
+def test_the_examples_of_a_command_and_of_a_layout_are_what_they_show(tmp_path):
+    command: dict[str, Any] = {}
+    layout: dict[str, Any] = {}
+    for text, example in zip(fences(PAGES["development.md"], "python"), (command, layout)):
+        exec(text, example)
+    assert {"ABOUT", "READS", "ORDER", "run"} <= command.keys()
+    assert all(key in KEYS for key in command["READS"])
+    for path in ("photos/a.png", "b.png", "test/c.png"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    tree = scan(tmp_path)
+    assert layout["LAYOUT"].recognise(tree) == "photos/ is there"
+    assert [type(one) for one in layout["LAYOUT"].read(tree)] == [Contradiction, Row, Row]
 
 
 def test_every_yaml_block_is_a_preset(tmp_path):
