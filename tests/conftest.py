@@ -1,19 +1,33 @@
-"""Media that the tests make, and the pipeline's real entry point."""
+"""Media that the tests make, the pipeline's real entry point, and the ladder: what several tests begin from."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pipeline import TINY, Done, run_in
+from pipeline import TINY, Done, built, run_in, warm_server
 
-# As in this process, so in those that tests start: no model hub, and no GPU unless FAIL_WITHOUT_CUDA=1 asks for one.
-os.environ["HF_HUB_OFFLINE"] = "1"
+# As in this process, so in those that tests start: no model hub, no GPU unless FAIL_WITHOUT_CUDA=1 asks for one, and
+# one thread each. Models this small only wait for one another on more, which burns all cores.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+}
 if os.environ.get("FAIL_WITHOUT_CUDA") != "1":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_processes() -> None:
+    """What commands spawn in this process comes with torch and the rest imported, see warm.py."""
+    if sys.platform == "linux":
+        warm_server().warms_spawning()
 
 
 @pytest.fixture
@@ -32,26 +46,55 @@ def deepfake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return run
 
 
+# --- the ladder: each rung is built once, when a test first needs it; tests change copies
+
+
 @pytest.fixture(scope="session")
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo set: eight people to train on, two to test on; clips and stills, reals and fakes."""
     from deepfake.forge.demo import render_demo
 
-    folder = tmp_path_factory.mktemp("media") / "people"
-    render_demo(folder, seed=1, num_workers=2, num_train=8, num_test=2)
-    return folder
+    def render(folder: Path) -> None:
+        render_demo(folder / "people", seed=1, num_workers=2, num_train=8, num_test=2)
+
+    return built(tmp_path_factory, "media", render) / "people"
 
 
 @pytest.fixture(scope="session")
 def cut_people(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which that demo set is indexed, split and cut, ready to train on; to copy, not to change."""
-    folder = tmp_path_factory.mktemp("cut")
-    run_in(folder, "index", "folds", "extract", f"data.root={demo_root}", *TINY)
-    return folder
+    """A folder in which that demo set is indexed, split and cropped, ready to train on."""
+
+    def crop(folder: Path) -> None:
+        run_in(folder, "index", "folds", "extract", f"data.root={demo_root}", *TINY, "num_workers=2")
+
+    return built(tmp_path_factory, "cropped", crop)
+
+
+@pytest.fixture(scope="session")
+def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the run `people`, of two folds, and its submission."""
+
+    def train(folder: Path) -> None:
+        shutil.copytree(cut_people, folder, dirs_exist_ok=True)
+        run_in(folder, "train", "infer", f"data.root={demo_root}", *TINY, "num_workers=2")
+
+    return built(tmp_path_factory, "trained", train)
+
+
+@pytest.fixture(scope="session")
+def three_runs(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cropped demo set with three trained runs: a and b are of one model, c is of another."""
+
+    def train(folder: Path) -> None:
+        shutil.copytree(cut_people, folder, dirs_exist_ok=True)
+        for name, model, seed in (("a", "test_resnet", 0), ("b", "test_resnet", 1), ("c", "test_vit", 0)):
+            settings = (f"name={name}", f"model.name={model}", f"seed={seed}", "train.epochs=1")
+            run_in(folder, "train", f"data.root={demo_root}", *TINY, *settings)
+
+    return built(tmp_path_factory, "runs", train)
 
 
 @pytest.fixture
 def here(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the module's folder `trained`, to spoil; it is where the `deepfake` fixture runs."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    return tmp_path
+    """A copy of the folder with the run `people`, to spoil; it is where the `deepfake` fixture runs."""
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)

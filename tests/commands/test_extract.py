@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +18,7 @@ import odd_media
 import pandas as pd
 import pytest
 from PIL import Image
-from pipeline import Done, environment, locked
+from pipeline import Command, Done, locked, run, start, wait_until
 
 from deepfake.files import digest
 from deepfake.tables import BOX, LANDMARK_COLUMNS
@@ -37,8 +33,10 @@ FAULTS = """
 import itertools, os, signal, sys, time
 from pathlib import Path
 
+FOLDER = Path.cwd()
+
 def sleep_times(count, name):
-    marks = Path(__file__).with_name(name)
+    marks = FOLDER / name
     if not marks.exists() or marks.stat().st_size < count:
         marks.open("a").write("x")
         time.sleep(600)
@@ -50,7 +48,7 @@ DEEDS = {
     "sleeps_twice.png": lambda: sleep_times(2, "twice"),
 }
 
-if "--multiprocessing-fork" in sys.orig_argv:
+if any("multiprocessing" in word for word in sys.orig_argv):
     time.sleep(float(os.environ.get("SECONDS_TO_START", 0)))
     from deepfake.media import workers
 
@@ -70,89 +68,6 @@ elif "RENAMES_BEFORE_KILL" in os.environ:
 
     os.replace = replace
 """
-
-
-@dataclass
-class Command:
-    """A command under way, in a session of its own, by which all its processes are known."""
-
-    process: subprocess.Popen
-    screen: Path
-    peak_bytes: int = 0  # the most that one of its processes ever held
-
-    def ended(self, timeout_s: float = 300) -> Done:
-        """How it ended, once it has; none of its processes is left."""
-        try:
-            wait_until(self._is_over, timeout_s, every_s=0.1)
-            wait_until(lambda: not self.processes(), timeout_s=20)
-        finally:
-            self.kill()
-        return Done(self.process.returncode, self.screen.read_text())
-
-    def kill(self) -> None:
-        """SIGKILL to all its processes."""
-        if self.processes():
-            with contextlib.suppress(ProcessLookupError):  # they have just gone
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def processes(self) -> list[int]:
-        """Those of its processes that have not ended."""
-        return [process for process, session in _sessions() if session == self.process.pid]
-
-    def _is_over(self) -> bool:
-        self.peak_bytes = max(self.peak_bytes, *map(_peak_bytes, self.processes()), 0)
-        return self.process.poll() is not None
-
-
-def start(folder: Path, *arguments: object, with_faults: bool = False, **variables: str) -> Command:
-    """Start `python -m deepfake …` in a folder; what it says goes to screen.txt there."""
-    settings = environment() | variables
-    if with_faults:
-        (folder / "faults").mkdir(exist_ok=True)
-        (folder / "faults/sitecustomize.py").write_text(FAULTS)
-        settings["PYTHONPATH"] += f":{folder / 'faults'}"
-    screen = folder / "screen.txt"
-    with open(screen, "w") as handle:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "deepfake", *map(str, arguments)],
-            cwd=folder, env=settings, stdout=handle, stderr=handle, start_new_session=True,
-            # A background job of a shell is deaf to Ctrl-C, and so would be what it starts.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-        )  # fmt: skip
-    return Command(process, screen)
-
-
-def run(folder: Path, *arguments: object, with_faults: bool = False, **variables: str) -> str:
-    """A command that ends well: what it said."""
-    done = start(folder, *arguments, with_faults=with_faults, **variables).ended()
-    assert done.status == 0, done.output
-    return done.output
-
-
-def _sessions() -> Iterator[tuple[int, int]]:
-    """Every process that has not ended, and its session."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has just gone
-            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
-            if state not in "ZX":
-                yield int(path.parent.name), int(session)
-
-
-def _peak_bytes(process: int) -> int:
-    """The most memory that a process ever held; 0 for one that has gone."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
-    except OSError:
-        return 0
-    return int(found[1]) * 1024 if found else 0
-
-
-def wait_until(ready: Callable[[], bool], timeout_s: float = 120, every_s: float = 0.01) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not ready():
-        assert time.monotonic() < deadline, "waited for too long"
-        time.sleep(every_s)
 
 
 @dataclass(frozen=True)
@@ -219,7 +134,7 @@ def corpus(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     (media / "broken_tail.mp4").write_bytes(broken[: len(broken) // 2])
     limits = [f"extract.{name}={value}" for name, value in odd_media.ODD_LIMITS.items()]
     options = ["data.root=odd", "data.layout=unlabelled", *QUICK, *limits, "extract.timeout_s=10"]
-    command = start(folder, "index", "extract", *options, with_faults=True)
+    command = start(folder, "index", "extract", *options, prelude=FAULTS)
     return Corpus(command.ended(), command.peak_bytes, Tables(folder / "data/odd"), oddities)
 
 
@@ -315,7 +230,7 @@ def test_kills_at_any_moment_change_nothing(
         if len(commands) % 3:
             commands[-1].kill()
         else:  # alone, as for want of memory: the processes that cut have to find out
-            commands[-1].process.kill()
+            commands[-1].process.signal(signal.SIGKILL)
             commands[-1].process.wait()
         assert set(before) <= set(indexed.journal), "what was cut is lost"
     run(tmp_path, "extract", f"data.root={demo_root}", *REUSING)
@@ -331,7 +246,7 @@ def test_kills_between_two_tables_change_nothing(
     shutil.copy(undisturbed / "data/people/extract_journal.jsonl", indexed.folder)
     files = ("journal", "problems", "extracted", "faces", "provenance")
     for number in range(len(files)):
-        done = start(tmp_path, *command, with_faults=True, RENAMES_BEFORE_KILL=str(number)).ended()
+        done = start(tmp_path, *command, prelude=FAULTS, RENAMES_BEFORE_KILL=str(number)).ended()
         assert done.status == -signal.SIGKILL, done.output
     assert not (indexed.folder / "faces.parquet.json").exists()
     assert "up to date" not in run(tmp_path, *command)
@@ -342,7 +257,7 @@ def test_an_interrupted_extraction_goes_on(undisturbed: Path, demo_root: Path, i
     arguments = ("extract", f"data.root={demo_root}", *REUSING)
     command = start(tmp_path, *arguments)
     wait_until(lambda: len(indexed.journal) > 10)
-    os.killpg(command.process.pid, signal.SIGINT)
+    command.interrupt()
     interrupted(command.ended(timeout_s=20))
     num_cut = len(indexed.journal) - 1
     assert 10 <= num_cut < len(indexed.media)
@@ -354,10 +269,10 @@ def test_an_extraction_can_be_interrupted_while_its_processes_start(
     demo_root: Path, indexed: Tables, tmp_path: Path
 ) -> None:
     arguments = ("extract", f"data.root={demo_root}", *REUSING)
-    command = start(tmp_path, *arguments, with_faults=True, SECONDS_TO_START="4")
+    command = start(tmp_path, *arguments, prelude=FAULTS, SECONDS_TO_START="4")
     wait_until(lambda: len(indexed.journal) > 0)
     time.sleep(1)
-    os.killpg(command.process.pid, signal.SIGINT)
+    command.interrupt()
     interrupted(command.ended(timeout_s=20))
 
 
@@ -383,7 +298,7 @@ def failed(done: Done, *words: str) -> None:
 def start_with_file_limit(limit_bytes: int, folder: Path, *arguments: object) -> Command:
     """As `start`, but no file can grow beyond a size: what a full disk answers."""
     command = start(folder, *arguments)
-    resource.prlimit(command.process.pid, resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    resource.prlimit(command.process.number, resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
     return command
 
 
@@ -418,7 +333,7 @@ def test_settings_changed_and_changed_back_do_not_leave_rows_without_crops(small
     command = ("extract", "data.root=small", *WHOLE)
     run(tmp_path, *command)
     before = small.contents()
-    other = start(tmp_path, *command, "crop.size=32", with_faults=True, RENAMES_BEFORE_KILL="0").ended()
+    other = start(tmp_path, *command, "crop.size=32", prelude=FAULTS, RENAMES_BEFORE_KILL="0").ended()
     assert other.status == -signal.SIGKILL and "crop.size: 64 → 32" in other.output
     run(tmp_path, *command)
     assert small.contents() == before
@@ -463,23 +378,23 @@ def test_what_failed_is_tried_again_when_it_is_due(tmp_path: Path) -> None:
     for number, name in enumerate(("plain", "sleeps_once", "sleeps_twice")):
         Image.fromarray(odd_media.picture(number)).save(media / f"{name}.png")
     (media / "text.mp4").write_text("no clip")
-    command = ("index", "extract", "data.root=some", *WHOLE, "num_workers=2", "extract.timeout_s=3")
+    command = ("index", "extract", "data.root=some", *WHOLE, "num_workers=2", "extract.timeout_s=2")
 
-    run(tmp_path, *command, with_faults=True)
+    run(tmp_path, *command, prelude=FAULTS)
     assert some.problems.to_dict() == {
         "sleeps_once.png": "timeout",
         "sleeps_twice.png": "timeout",
         "text.mp4": "corrupt",
     }
-    assert "extract  up to date" in run(tmp_path, *command, with_faults=True)
+    assert "extract  up to date" in run(tmp_path, *command, prelude=FAULTS)
 
-    said = run(tmp_path, *command, "extract.retry=problems", with_faults=True)
+    said = run(tmp_path, *command, "extract.retry=problems", prelude=FAULTS)
     assert "going on: 1 of 4" in said
     assert "2 of 4 (50.0 %) media could not be read (1 timeout, 1 corrupt)" in said
     assert some.problems.to_dict() == {"sleeps_twice.png": "timeout", "text.mp4": "corrupt"}
 
     Image.fromarray(odd_media.picture(3)).save(media / "late.png")
-    assert "going on: 3 of 5" in run(tmp_path, *command, with_faults=True)  # all but the sleeper and the late one
+    assert "going on: 3 of 5" in run(tmp_path, *command, prelude=FAULTS)  # all but the sleeper and the late one
     assert some.problems.to_dict() == {"text.mp4": "corrupt"}
 
     in_steps = some.contents()
