@@ -247,7 +247,7 @@ def describe(group: str, files: list[str], results: dict[str, list[dict]], cores
 def groups(media: list[Path], limit: int, folder: Path) -> dict[str, list[str]]:
     """Videos by name of the folder or file that was asked for, evenly picked; the demo set's where none was."""
     if not media:
-        from deepfake.forge.demo import render_demo
+        from deepfake.demo.render import render_demo
 
         render_demo(folder, seed=0, num_workers=os.cpu_count(), num_train=24, num_test=2)
         media = [folder / "media"]

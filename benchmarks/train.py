@@ -57,7 +57,7 @@ ON_GPU = (Task("tf_efficientnet_b4", 380, 64, 100), Task("convnext_base", 224, 1
 
 def cut_people(folder: Path, size: int) -> Path:
     """PNG crops of rendered people at `size` px, as extraction gives them, linked into real/ and fake/ of a folder."""
-    from deepfake.forge.demo import render_demo
+    from deepfake.demo.render import render_demo
     from deepfake.tables import FACES, MEDIA
 
     render_demo(folder / "people", seed=0, num_workers=os.cpu_count(), num_train=24, num_test=2)
@@ -138,7 +138,7 @@ def arm_b(task: Task, classes: Path) -> float:
     from deepfake.learn.recipe import Phase, Recipe
     from deepfake.learn.sampling import EpochBatches, Rows
     from deepfake.learn.trainer import Trainer
-    from deepfake.stages.common import loader_workers
+    from deepfake.machine import loader_workers
 
     paths = sorted(classes.rglob("*.png"))
     paths = paths * -(-task.batch * task.steps // len(paths))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import deepfake
+from deepfake.arguments import continue_run, help_text, load_config, presets
 from deepfake.config import Config, knobs, resolved, shaping
-from deepfake.configure import continue_run, help_text, load_config, presets
 from deepfake.errors import UserError
 
 OWN = "data.root=/raw/faces"  # with data of one's own no preset is read
@@ -355,7 +355,7 @@ def test_help_has_a_line_for_every_knob_with_type_default_and_words():
         ("optim.lr", ["optim.lr=0.0003", "float"]),
         ("crop.align", ["crop.align=box", "box|similarity"]),
         ("model.pretrained", ["model.pretrained=true", "bool"]),
-        ("data.layout", ["data.layout=auto", "auto|demo|dfdc"]),
+        ("data.layout", ["data.layout=auto", "auto|listing|dfdc"]),
         ("infer.tta", ['infer.tta=["identity", "hflip"]', "list[str]"]),
         ("paths.data", ["paths.data=data", "Path"]),
     ],

@@ -459,7 +459,7 @@ def refilm(path: Path, change: Callable[[list[np.ndarray]], list[np.ndarray]]) -
     """Write a clip anew from changed frames."""
     import av
 
-    from deepfake.forge.encode import ClipFormat, write_clip
+    from deepfake.demo.encode import ClipFormat, write_clip
 
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -473,7 +473,7 @@ def refilm(path: Path, change: Callable[[list[np.ndarray]], list[np.ndarray]]) -
 @pytest.fixture(scope="module")
 def three_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a clip of ten frames: a large and a middling face, and a small one that soon goes."""
-    from deepfake.forge.encode import ClipFormat, write_clip
+    from deepfake.demo.encode import ClipFormat, write_clip
 
     root = tmp_path_factory.mktemp("three") / "three"
     root.mkdir()
@@ -486,9 +486,10 @@ def three_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _portrait(number: int, px_per_unit: float) -> list[np.ndarray]:
     """Ten frames of one person, 240 × 240 px."""
-    from deepfake.forge.heads import Camera, build_head, render_head
-    from deepfake.forge.identity import sample_identity
-    from deepfake.forge.motion import sample_motion
+    from deepfake.demo.heads import build_head, render_head
+    from deepfake.demo.identity import sample_identity
+    from deepfake.demo.motion import sample_motion
+    from deepfake.demo.pose import Camera
 
     rng = np.random.default_rng((3, number))
     head = build_head(sample_identity(rng), Camera(240, 240, px_per_unit, centre_xy=(120, 115)))

@@ -20,7 +20,7 @@ from pipeline import TINY, Done, environment, run_in
 
 if TYPE_CHECKING:
     from deepfake.config import Config
-    from deepfake.stages.plan import Plan
+    from deepfake.workspace.ensemble import Ensemble
 
 Command = Callable[..., Done]
 CLIPS, BROKEN, FACELESS = 24, 3, 3  # of which a tenth each
@@ -57,12 +57,12 @@ def whole(table: pd.DataFrame) -> bool:
     return len(table) == CLIPS + BROKEN + FACELESS and bool(table.label.between(0, 1).all())
 
 
-def test_broken_and_faceless_media_are_counted_and_get_what_is_stated(deepfake: Command, here: Path) -> None:
+def test_broken_and_faceless_media_are_counted_and_get_a_fallback(deepfake: Command, here: Path) -> None:
     done = deepfake(*INFER)
     assert done.status == 0, done.output
     assert whole(submission(here))
     for reason, count in (("no_face", FACELESS), ("unreadable", BROKEN)):
-        assert f"{count} of 30 (10.0 %) test media got the stated logit" in done.output
+        assert f"{count} of 30 (10.0 %) test media got the fallback logit" in done.output
         assert f"{reason}: " in done.output
     scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
     assert scores.fallback.value_counts().to_dict() == {"no_face": FACELESS, "unreadable": BROKEN}
@@ -89,17 +89,19 @@ def few(here: Path) -> Path:
     return here
 
 
-def test_changed_stated_logits_are_stated_anew(deepfake: Command, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepfake.stages import infer
+def test_changed_fallback_logits_are_handed_in_anew(
+    deepfake: Command, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepfake.commands import infer
 
-    def changed(cfg: Config, read: Callable[[Config], Plan] = infer.read_plan) -> Plan:
-        plan = read(cfg)
-        return replace(plan, fallbacks=plan.fallbacks | {"no_face": {"logit": 1.25, "from": "a test"}})
+    def changed(cfg: Config, read: Callable[[Config], Ensemble] = infer.ensemble_of) -> Ensemble:
+        ensemble = read(cfg)
+        return replace(ensemble, fallbacks=ensemble.fallbacks | {"no_face": {"logit": 1.25, "from": "a test"}})
 
     assert deepfake(*INFER).status == 0
-    monkeypatch.setattr(infer, "read_plan", changed)
+    monkeypatch.setattr(infer, "ensemble_of", changed)
     done = deepfake(*INFER)
-    assert done.status == 0 and "stated logit 1.250 (a test): no_face: faceless0.png" in done.output, done.output
+    assert done.status == 0 and "fallback logit 1.250 (a test): no_face: faceless0.png" in done.output, done.output
     table = submission(few).set_index("filename").label
     assert table["faceless0.png"] == pytest.approx(1 / (1 + np.exp(-1.25)))
     assert "infer    up to date" in deepfake(*INFER).output
@@ -109,13 +111,13 @@ def test_a_valid_submission_lies_there_before_the_first_medium_is_scored(
     deepfake: Command, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever lies there from before; one that is valid stays."""
+    from deepfake.commands import infer
     from deepfake.errors import UserError
-    from deepfake.stages import infer
 
     def load_nothing(*_: object) -> None:
         raise UserError("no models today")
 
-    monkeypatch.setattr(infer, "load_panel", load_nothing)
+    monkeypatch.setattr(infer, "predictor_of", load_nothing)
     folder = few / "submissions/people_odd"
     folder.mkdir(parents=True)
     names = ["broken1.mp4", "clip00.mp4", "clip01.mp4", "clip02.mp4", "faceless0.png"]
@@ -208,6 +210,7 @@ def test_whenever_it_is_killed_a_valid_submission_lies_there_and_nothing_is_done
 def slow(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """A pass of a crop through a model takes 40 ms; how many there were."""
     from deepfake.learn.panel import Panel
+
     from deepfake.score import clock
 
     counted, score = {"passes": 0}, Panel.score
@@ -274,7 +277,7 @@ def test_a_deadline_before_the_first_medium_still_leaves_every_row(deepfake: Com
     assert done.status == 0, done.output
     table = submission(here)
     assert whole(table) and table.label.nunique() == 1
-    assert "30 of 30 (100.0 %) test media got the stated logit" in done.output and "late: " in done.output
+    assert "30 of 30 (100.0 %) test media got the fallback logit" in done.output and "late: " in done.output
 
 
 def no_network(*command: str) -> list[str]:

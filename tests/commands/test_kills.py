@@ -32,7 +32,9 @@ def processes():
     """Processes that come with torch and the rest imported, so that a start takes a fraction of a second."""
     context = multiprocessing.get_context("forkserver")
     modules = ("torch", "timm", "pandas", "pyarrow", "albumentations", "torchvision", "torch.utils.tensorboard")
-    context.set_forkserver_preload([*modules, "sklearn.metrics", "deepfake.stages.train", "deepfake.learn.trainer"])
+    context.set_forkserver_preload(
+        [*modules, "sklearn.metrics", "deepfake.commands.train.fit", "deepfake.learn.trainer"]
+    )
     return context
 
 

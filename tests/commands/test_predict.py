@@ -1,4 +1,4 @@
-"""Files that somebody names are judged, without labels, an index or a data set."""
+"""Files that somebody names are predicted, without labels, an index or a data set."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pipeline import TINY, Done, environment, run_in
-
-from deepfake.stages.verdict import Verdict
 
 Command = Callable[..., Done]
 
@@ -132,9 +130,9 @@ def test_what_cannot_be_judged_is_named(
         (["infer", "files/plain.png", "json=files/plain.png"], "would be replaced"),
         (["infer", "files", "json=files"], "json=files is a folder"),
         (["infer", "files", "pictures=files/notes.txt"], "pictures=files/notes.txt is a file"),
-        (["judge"], "judge needs files"),
-        (["ledger", "infer", "files"], "'files' is a file, which only infer and check take"),
-        (["train", "infer", "files"], "'files' is a file, which only infer and check take"),
+        (["predict"], "predict needs files"),
+        (["ledger", "infer", "files"], "'files' is a file, which only infer, predict, check take"),
+        (["train", "infer", "files"], "'files' is a file, which only infer, predict, check take"),
     ],
 )
 def test_what_is_typed_wrong_is_answered(
@@ -152,16 +150,11 @@ def test_the_run_has_to_be_clear(deepfake: Command, trained: Path, files: Path, 
     for name in ("one", "two"):
         shutil.copytree(trained / "runs/people", tmp_path / "runs" / name)
     done = deepfake("infer", "files")
-    assert done.status == 2 and "2 runs could judge: choose one of one, two by name=" in done.output
+    assert done.status == 2 and "2 runs could predict: choose one of one, two by name=" in done.output
     shutil.copy(files / "plain.png", tmp_path / "train.png")  # a word that begins like a key
     done = deepfake("infer", "files/*.png", "train.png", "name=two", "fold=1")
     assert "2 files: 2 without a face" in done.output
     assert done.status == 0 and "by two fold 1" in done.output and "highest" not in done.output
-
-
-def test_a_verdict_is_by_logits_where_probabilities_end() -> None:
-    verdicts = [Verdict.seen("x", pd.DataFrame(), {"note": None}, (logit,) * 3, 50.0) for logit in (60, 50, 45)]
-    assert [one.verdict for one in verdicts] == ["fake", "fake", "real"]
 
 
 def test_an_interrupt_leaves_no_crops(trained: Path, files: Path, temporary: Path) -> None:

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from deepfake.forge.heads import Camera, build_head, render_head
-from deepfake.forge.identity import sample_identity
-from deepfake.forge.motion import HeadState
+from deepfake.demo.heads import build_head, render_head
+from deepfake.demo.identity import sample_identity
+from deepfake.demo.motion import HeadState
+from deepfake.demo.pose import Camera
 from deepfake.media.detect import FaceDetector
 from deepfake.media.likeness import likeness, scenes
 

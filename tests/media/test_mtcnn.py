@@ -5,9 +5,10 @@ import pytest
 import torch
 from facenet_pytorch import MTCNN
 
-from deepfake.forge.heads import Camera, build_head, render_head
-from deepfake.forge.identity import sample_identity
-from deepfake.forge.motion import HeadState
+from deepfake.demo.heads import build_head, render_head
+from deepfake.demo.identity import sample_identity
+from deepfake.demo.motion import HeadState
+from deepfake.demo.pose import Camera
 from deepfake.media import mtcnn
 from deepfake.media.area import SummedArea
 from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from deepfake.forge.heads import Camera, build_head, render_head
-from deepfake.forge.identity import sample_identity
-from deepfake.forge.motion import sample_motion
+from deepfake.demo.heads import build_head, render_head
+from deepfake.demo.identity import sample_identity
+from deepfake.demo.motion import sample_motion
+from deepfake.demo.pose import Camera
 from deepfake.forge.points import FIVE_TEMPLATE
 from deepfake.media.tracks import choose_tracks, link_faces
 

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from pipeline import REPOSITORY
 
+from deepfake.demo.heads import build_head, render_head
+from deepfake.demo.identity import sample_identity
+from deepfake.demo.motion import HeadState
+from deepfake.demo.pose import Camera
 from deepfake.errors import UserError
 from deepfake.files import fingerprint
-from deepfake.forge.heads import Camera, build_head, render_head
-from deepfake.forge.identity import sample_identity
-from deepfake.forge.motion import HeadState
 from deepfake.media import workers
 from deepfake.media.crop import CroppedMedium, CropSettings
 from deepfake.media.medium import Limits

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-from deepfake.config import Config
-from deepfake.score.clock import Clock
 from deepfake.stages import scoring
 from deepfake.stages.feed import Cropped, Feed
 from deepfake.stages.logits import Parts
 from deepfake.stages.plan import Member, Plan
 from deepfake.stages.scoring import Scoring
+
+from deepfake.config import Config
+from deepfake.score.clock import Clock
 from deepfake.tables import FACES
 
 VIEWS = ["identity", "hflip"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -189,3 +190,19 @@ class Submission:
         }
         self.ledger.change(lambda ledger: record(ledger, entry))
         return flat
+
+    def hand_to_kaggle(self, expected: Expected, competition: str, message: str, flat: list[str]) -> None:
+        """`kaggle competitions submit`. UserError when it fails, or when nothing but one score would be handed in.
+
+        message: stands beside it there; "" = name and sha256. flat: what makes the file worthless, see `write`.
+        """
+        path = self.file(expected)
+        if flat:
+            raise UserError(f"{path} is not handed to Kaggle: {flat[0]}")
+        message = message or f"{self.name} {sha256(path)[:12]}"
+        command = ["kaggle", "competitions", "submit", "-c", competition, "-f", str(path), "-m", message]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        said = " ".join(done.stdout.split())
+        if done.returncode:
+            raise UserError(f"kaggle competitions submit ended with status {done.returncode} ({said}); {path} is kept")
+        say("infer", f"handed to {competition} as {message!r}; kaggle says: {said}")

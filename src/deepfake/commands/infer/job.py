@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepfake.config import Config
 from deepfake.console import listed, say, share
-from deepfake.errors import UserError
-from deepfake.files import digest, sha256, write_json
+from deepfake.files import digest, write_json
 from deepfake.knobs import resolved
 from deepfake.provenance import Provenance
 from deepfake.settings import expected_of
@@ -109,8 +107,9 @@ class Job:
             "cv_metric": self.ensemble.cv_metric,
         }
         flat = self.submission.write(self.expected, pooled, threshold=self.decision_logit, row=row)
-        if self.cfg.submit.to == "kaggle":
-            self._hand_to_kaggle(flat)
+        submit = self.cfg.submit
+        if submit.to == "kaggle":
+            self.submission.hand_to_kaggle(self.expected, submit.competition, submit.message, flat)
 
     def _tell_fallbacks(self, scores: pd.DataFrame) -> None:
         for reason, media in scores[scores.fallback.notna()].groupby("fallback"):
@@ -120,19 +119,6 @@ class Job:
                 f"{share(len(media), len(scores))} test media got the fallback logit {entry['logit']:.3f} "
                 f"({entry['from']}): {reason}: {listed(media.media_id)}; see {self.submission.problems_path}",
             )
-
-    def _hand_to_kaggle(self, flat: list[str]) -> None:
-        """`kaggle competitions submit`. UserError when it fails, or when nothing but one score would be handed in."""
-        path, submit = self.submission.file(self.expected), self.cfg.submit
-        if flat:
-            raise UserError(f"{path} is not handed to Kaggle: {flat[0]}")
-        message = submit.message or f"{self.submission.name} {sha256(path)[:12]}"
-        command = ["kaggle", "competitions", "submit", "-c", submit.competition, "-f", str(path), "-m", message]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        said = " ".join(done.stdout.split())
-        if done.returncode:
-            raise UserError(f"kaggle competitions submit ended with status {done.returncode} ({said}); {path} is kept")
-        say("infer", f"handed to {submit.competition} as {message!r}; kaggle says: {said}")
 
 
 def _problem_rows(scores: pd.DataFrame, problems: Problems) -> pd.DataFrame:

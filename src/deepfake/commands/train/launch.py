@@ -13,8 +13,8 @@ from deepfake.machine import worker_count
 def train_together(cfg: Config) -> None:
     """`python -m deepfake train` with this configuration, in cfg.gpus processes of this machine.
 
-    They find those of the other machines (cfg.nnodes). UserError where there are fewer GPUs, or a process failed (it has
-    said why). Without any GPU they share the CPU.
+    They find those of the other machines (cfg.nnodes). Without any GPU they share the CPU. UserError where there are
+    fewer GPUs, or a process failed, which has said why.
     """
     import torch
     from torch.distributed import run as torchrun
