@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfake.config import Config, known_knobs
-from deepfake.errors import UserError, closest
+from deepfake.errors import UserError, closest, raised_within
 from deepfake.knobs import Knob, is_below, plain, put, resolved
 
 Layer = tuple[str, Any, str]  # a dotted key, its value, and where it comes from (empty: the command line)
@@ -215,9 +215,10 @@ def _merge(layers: list[Layer]) -> Config:
     trees = [_as_tree(*layer) for layer in layers]
     try:
         return typing.cast(Config, OmegaConf.to_object(OmegaConf.merge(empty, *trees)))
-    except _refusals():  # by which of them, one at a time tells, which takes long
-        for layer, tree in zip(layers, trees, strict=True):
-            _check_layer(empty, layer, tree)
+    except Exception as error:
+        if _is_refusal(error):  # of which of them, one at a time tells, which takes long
+            for layer, tree in zip(layers, trees, strict=True):
+                _check_layer(empty, layer, tree)
         raise
 
 
@@ -234,23 +235,26 @@ def _as_tree(key: str, value: Any, where: str) -> dict[str, Any]:
 
 
 def _check_layer(empty: Any, layer: Layer, tree: dict[str, Any]) -> None:
+    """UserError when a layer alone does not fit."""
     from omegaconf import OmegaConf
 
     key, value, where = layer
     try:
         OmegaConf.merge(empty, tree)
-    except _refusals() as error:
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
         reason = str(error).splitlines()[0]
         expected = _type_name(known_knobs()[key]) if key in known_knobs() else "any"
         source = f" (in {where})" if where else ""
         raise UserError(f"{key}={value}{source}: {reason}; allowed: {expected}") from error
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    """What OmegaConf raises for values that do not fit: its own errors, and ValueErrors (ours among them)."""
+def _is_refusal(error: Exception) -> bool:
+    """Whether OmegaConf says that a value does not fit, for which it has errors of many kinds, or our own checks do."""
     from omegaconf.errors import OmegaConfBaseException
 
-    return OmegaConfBaseException, ValueError
+    return isinstance(error, UserError | OmegaConfBaseException) or raised_within(error, "omegaconf")
 
 
 def _get(tree: dict[str, Any], key: str) -> Any:

@@ -185,7 +185,7 @@ def test_a_foreign_file_is_compared_with_what_its_blend_was_fitted_on(
     (tmp_path / "team.csv").write_text(SURE)
     plant_run(tmp_path, "a", {"identity": -20.0, "hflip": -20.0}, ["identity", "hflip"])
     plant_run(tmp_path, "b", {"identity": 5.2, "hflip": -50.0}, ["identity", "hflip"])
-    blend = Blend(("a", "b"), Recipe(inverted=("a",)), (0.05, 0.5), offset=-0.4)  # 20 / 20 + 5.2 / 2 - .4
+    blend = Blend(("a", "b"), BlendOptions(inverted=("a",)), (0.05, 0.5), offset=-0.4)  # 20 / 20 + 5.2 / 2 - .4
     record = {"blend": blend.to_json(), "of_fewer_runs": [], "views": ["identity"], "weights_sha256": {"a": {}}}
     (tmp_path / "runs/mix").mkdir()
     (tmp_path / "runs/mix/blend.json").write_text(json.dumps(record))

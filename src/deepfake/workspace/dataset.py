@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.contract import Table
 from deepfake.errors import UserError
-from deepfake.files import digest, rows_digest, sha256
+from deepfake.files import digest, sha256
 from deepfake.provenance import Provenance, differences, is_current, provenance_path, read_provenance
 from deepfake.tables import EXTRACTED, FACES, FOLDS, MEDIA, PROBLEMS
 
@@ -142,14 +142,6 @@ class Dataset:
                 f"first"
             )
 
-    def check_extracted(self, media_ids: pd.Series) -> None:
-        """UserError when extraction has not seen some of the media: they have neither crops nor a problem."""
-        seen = media_ids.isin(self.faces.media_id) | media_ids.isin(self.extract_problems.media_id)
-        unseen = media_ids[~seen]
-        if len(unseen):
-            first = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5} more" if len(unseen) > 5 else "")
-            raise UserError(f"{len(unseen)} media of {self.name} have not been extracted ({first}): run extract")
-
     def journal(self) -> Journal:
         """Finished media of the extraction; what the faces table is made of."""
         from deepfake.media.journal import Journal
@@ -164,28 +156,6 @@ class Dataset:
         PROBLEMS.write(problems, self.problems_path("extract"))
         EXTRACTED.write(extracted, self.extracted_path)
         FACES.write(faces, self.faces_path, provenance)
-
-    # --- what training takes
-
-    def labelled_crops(self) -> pd.DataFrame:
-        """The faces table's rows of labelled training media, with label, method, source_id and fold. UserError when
-        extraction has not seen some of them."""
-        folds = self.folds
-        self.check_extracted(folds.media_id)
-        known = folds[["media_id", "label", "method", "fold"]].merge(
-            self.media[["media_id", "source_id"]], on="media_id", how="left"
-        )
-        known["source_id"] = known.source_id.fillna(known.media_id)
-        known["method"] = known.method.fillna("")
-        return self.faces.merge(known, on="media_id")
-
-    def training_inputs(self) -> dict[str, str]:
-        """sha256 of what a training takes from here: the folds, and the crops of their media, where they are there
-        (others may come and go)."""
-        inputs = {"folds": sha256(self.folds_path)}
-        if self.faces_path.is_file():
-            inputs["faces"] = rows_digest(self.faces[self.faces.media_id.isin(self.folds.media_id)])
-        return inputs
 
 
 def crop_settings(shaping: dict[str, Any], table: Table = FACES) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake.commands import Chain
+from deepfake.commands.train.crops import inputs_of, labelled_crops, split_crops
 from deepfake.commands.train.fit import score_fold, score_rows, train_fold
 from deepfake.commands.train.launch import train_together
 from deepfake.commands.train.setup import build_model, build_recipe, check_window
-from deepfake.commands.train.work import Work, split_crops
+from deepfake.commands.train.work import Work
 from deepfake.config import Config
 from deepfake.console import listed, say
 from deepfake.errors import UserError
@@ -84,10 +85,7 @@ def _train_folds(cfg: Config, dataset: Dataset, folds: list[Fold]) -> None:
     """One after the other, by this process alone or together with those that torchrun started beside it."""
     from deepfake.learn.distributed import joined_world
 
-    crops, made_from = dataset.labelled_crops(), _made_from(cfg, dataset)
-    lost = dataset.folds[~dataset.folds.media_id.isin(crops.media_id)]
-    if len(lost):
-        say("train", f"{len(lost)} media of the folds have no crops, see extract_problems.csv: {listed(lost.media_id)}")
+    crops, made_from = labelled_crops(dataset), _made_from(cfg, dataset)
     with joined_world() as world:
         for fold in folds:
             lock = fold.lock if world.leads else None
@@ -117,7 +115,7 @@ def _check_model(cfg: Config) -> None:
 
 def _made_from(cfg: Config, dataset: Dataset) -> dict[str, Any]:
     """What shapes a training: settings, starting weights, the folds, and the crops of their media."""
-    inputs = dataset.training_inputs()
+    inputs = inputs_of(dataset)
     if cfg.model.weights and Path(cfg.model.weights).is_file():
         inputs["weights"] = sha256(Path(cfg.model.weights))
     return {"config": shaping(cfg, *SHAPING), "inputs": inputs}

@@ -14,7 +14,7 @@ from deepfake.errors import UserError
 from deepfake.files import replacing
 from deepfake.knobs import resolved
 from deepfake.provenance import git_commit
-from deepfake.workspace.run import FULL, Fold
+from deepfake.workspace.run import Fold
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,17 +53,6 @@ class Work:
     @property
     def name(self) -> str:
         return self.fold.name
-
-
-def split_crops(crops: pd.DataFrame, fold: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A fold's crops with a face to train on, and those that it holds out. UserError when one of them lacks a class."""
-    held_out = crops.fold.astype(str) == fold
-    train_crops = crops[~held_out & crops.found].reset_index(drop=True)
-    if train_crops.label.nunique() < 2:
-        raise UserError(f"fold {fold} has no crops with a face of one of the classes to train on: see extract's counts")
-    if fold != FULL and crops[held_out].label.nunique() < 2:
-        raise UserError(f"fold {fold} has no crops of one of the classes to validate on: ask for fewer folds")
-    return train_crops, crops[held_out].reset_index(drop=True)
 
 
 def resume(work: Work, trainer: Trainer) -> None:
