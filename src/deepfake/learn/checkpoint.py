@@ -17,7 +17,7 @@ from deepfake.files import replacing, write_json
 from deepfake.learn.engine import NonFiniteError
 from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import Detector, ModelSpec, build_detector
-from deepfake.learn.weights import UNREADABLE
+from deepfake.learn.weights import DamagedFileError, read_pickle, read_safetensors
 
 GOLDEN_TOLERANCE = 0.02  # of 1 + |logit|: far above what devices and versions round, far below what another model says
 
@@ -31,12 +31,12 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """What save_state wrote. UserError when the file is damaged, or holds anything that would have to be run."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_pickle(path)
         if not isinstance(state, dict):
-            raise ValueError(f"a {type(state).__name__}")
+            raise DamagedFileError(f"a {type(state).__name__}")
     except PermissionError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except UNREADABLE as error:
+    except (OSError, DamagedFileError) as error:
         raise UserError(f"{path} is damaged: remove it, and this fold is trained from its start") from error
     return state
 
@@ -76,25 +76,40 @@ def load_detector(path: Path) -> Detector:
 
     UserError when a file is missing or damaged, does not fit, or gives other logits than when it was saved.
     """
-    import safetensors.torch
-
     try:
-        metadata = read_metadata(path)
-        spec, golden = ModelSpec.from_json(metadata["model"]), [float(logit) for logit in metadata["golden"]]
-        detector = _build(spec, safetensors.torch.load_file(path))
+        spec, golden, versions = _read_spec(path)
+        detector = _build(spec, read_safetensors(path))
         now = golden_logits(detector)
-        wrong = [pair for pair in zip(golden, now, strict=True) if not _agree(*pair)]
-        versions = metadata["versions"]["timm"], metadata["versions"]["torch"]
-    except KeyError as error:
-        raise UserError(
-            f"{path} cannot be loaded: {metadata_path(path)} has no {error}, it is damaged or of an older version of "
-            f"this program; remove {path.parent}, train it again"
-        ) from error
-    except UNREADABLE as error:
+    except UserError as error:
+        raise UserError(f"{path} cannot be loaded: {error}") from error
+    except (OSError, DamagedFileError, RuntimeError) as error:  # RuntimeError: torch's, of tensors that do not fit
         raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+    wrong = [pair for pair in zip(golden, now, strict=True) if not _agree(*pair)]
     if wrong:
         raise UserError(_golden_help(path, *wrong[0], versions))
     return detector
+
+
+def _read_spec(path: Path) -> tuple[ModelSpec, list[float], tuple[str, str]]:
+    """From the metadata of a weight file: the spec, the golden logits, the versions of timm and torch.
+
+    UserError when one of them is missing, or something else lies in its place.
+    """
+    metadata, source = read_metadata(path), metadata_path(path)
+    advice = f"it is damaged or of an older version of this program; remove {path.parent}, train it again"
+    for key in ("model", "golden", "versions"):
+        if key not in metadata:
+            raise UserError(f"{source} has no '{key}', {advice}")
+    golden, versions = metadata["golden"], metadata["versions"]
+    if not (isinstance(golden, list) and len(golden) == 4 and all(isinstance(logit, float) for logit in golden)):
+        raise UserError(f"{source} has no golden logits, {advice}")
+    if not (isinstance(versions, dict) and {"timm", "torch"} <= versions.keys()):
+        raise UserError(f"{source} does not say which timm and torch wrote it, {advice}")
+    try:
+        spec = ModelSpec.from_json(metadata["model"])
+    except ValueError as error:
+        raise UserError(f"{source} describes no model ({error}), {advice}") from error
+    return spec, golden, (versions["timm"], versions["torch"])
 
 
 def _build(spec: ModelSpec, weights: dict[str, torch.Tensor]) -> Detector:

@@ -134,7 +134,7 @@ class CropDataset(Dataset):
     def _mixed(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.float32]:
         """The stored crop, mixed with its twin where it has one of the same shape and chance wants it; its target."""
         crop_HWC = self._stored(row)
-        if self.pair_mixup and self.twins[row] >= 0 and rng.random() < self.pair_mixup:
+        if self.pair_mixup and self.twins is not None and self.twins[row] >= 0 and rng.random() < self.pair_mixup:
             real_HWC, share = self._stored(self.twins[row]), rng.beta(self.pair_mixup_alpha, self.pair_mixup_alpha)
             if real_HWC.shape == crop_HWC.shape:
                 return cv2.addWeighted(crop_HWC, share, real_HWC, 1 - share, 0), np.float32(share)
@@ -142,6 +142,8 @@ class CropDataset(Dataset):
 
     def _erased(self, crop_HWC: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
         draw = rng.random()  # one for both, so that no crop loses a part and then half of what is left
+        if self.landmarks is None:
+            return crop_HWC
         if draw < self.erase_parts:
             return erase_part(crop_HWC, self.landmarks[row], rng)
         if draw >= 1 - self.erase_half:

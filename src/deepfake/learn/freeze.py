@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from deepfake.errors import UserError
+from deepfake.errors import UserError, raised_within
 
 
 def train_only(backbone: nn.Module, what: str) -> list[str]:
@@ -79,11 +79,15 @@ def _stage_of_weights(backbone: nn.Module) -> dict[str, int]:
     """Name of a weight → number of its stage in timm's order, from the stem to the classifier."""
     from timm.models import group_parameters
 
+    refusal = f"train.phases: trains=last_stage: timm names no stages of this model; {_examples(backbone)}"
+    if not hasattr(backbone, "group_matcher"):  # as in metaformers
+        raise UserError(refusal)
     try:
         matcher = backbone.group_matcher(coarse=True)
-    except (AttributeError, AssertionError) as error:  # metaformers have none, rdnet's knows no stages
-        hint = _examples(backbone)
-        raise UserError(f"train.phases: trains=last_stage: timm names no stages of this model; {hint}") from error
+    except Exception as error:  # rdnet's knows no stages, and asserts it
+        if not raised_within(error, "timm"):
+            raise
+        raise UserError(refusal) from error
     return group_parameters(backbone, matcher, reverse=True)
 
 

@@ -10,7 +10,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deepfake.errors import UserError, closest
+from deepfake.errors import UserError, closest, raised_within
+
+# Fields of a ModelSpec, and what JSON has in their place.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "image_size": int,
+    "mean": (list, tuple),
+    "std": (list, tuple),
+    "interpolation": str,
+    "resize": bool,
+    "drop_rate": (int, float),
+    "drop_path_rate": (int, float),
+    "kwargs": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,19 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelSpec:
-        """What to_json gave, also before it had resize and drop_path_rate. KeyError, TypeError for other values."""
+        """What to_json gave, also before it had resize and drop_path_rate. ValueError for anything else."""
+        if not isinstance(values, dict):
+            raise ValueError(f"a {type(values).__name__}")
+        for key in sorted(_KINDS.keys() | values.keys()):
+            if key not in _KINDS:
+                raise ValueError(f"{key} is unknown")
+            if key not in values and key not in ("resize", "drop_path_rate"):
+                raise ValueError(f"{key} is missing")
+            if key in values and not isinstance(values[key], _KINDS[key]):
+                raise ValueError(f"{key}={values[key]!r}")
+        for key in ("mean", "std"):
+            if len(values[key]) != 3 or not all(isinstance(value, int | float) for value in values[key]):
+                raise ValueError(f"{key}={values[key]!r}")
         return cls(**values | {"mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
@@ -103,16 +128,21 @@ def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
     import timm
 
     arguments = _arguments(spec)
+    for name in ("num_classes", "pretrained"):
+        if name in arguments:
+            raise UserError(_refused_help(spec, f"{name} is not free"))
     try:
         if "img_size" in arguments:
             _check_size(spec, arguments)
         backbone = timm.create_model(spec.name, pretrained=pretrained, num_classes=1, **arguments)
-    except TypeError as error:
-        raise UserError(_refused_help(spec, error)) from error
     except (OSError, RuntimeError) as error:  # timm and its hub wrap what the network says in one of these
         if not pretrained:
             raise
         raise UserError(_offline_help(spec.name, error)) from error
+    except Exception as error:
+        if not raised_within(error, "timm", "torch"):
+            raise
+        raise UserError(_refused_help(spec, str(error))) from error
     for layer in _last_layers(backbone):
         # timm draws an EfficientNet's last layer from ±1/sqrt(classes), here ±1: logits of ±13 before the first step.
         nn.init.normal_(layer.weight, std=0.01)
@@ -145,7 +175,9 @@ def _check_size(spec: ModelSpec, arguments: dict[str, Any]) -> None:
         with torch.device("meta"):
             twin = timm.create_model(spec.name, num_classes=1, **arguments).eval()
             twin(torch.zeros(1, 3, spec.image_size, spec.image_size))
-    except (AssertionError, RuntimeError) as error:
+    except Exception as error:
+        if isinstance(error, TypeError) or not raised_within(error, "timm", "torch"):
+            raise  # TypeError: of other arguments than the size, which build_detector names
         reason = " ".join(str(error).split())[:160] or "it says no more"
         raise UserError(
             f"model.image_size={spec.image_size}: {spec.name} does not take images of that side ({reason}). "
@@ -173,12 +205,12 @@ def in_full_precision(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], output
         return F.linear(inputs[0].float(), layer.weight.float(), bias)
 
 
-# Arguments of timm.create_model that are no model.kwargs, and the keys that they come from.
+# Arguments of timm.create_model that have keys of their own beside model.kwargs.
 _KEYS = {"drop_path_rate": "model.drop_path_rate", "drop_rate": "model.drop_rate", "img_size": "model.image_size"}
 
 
-def _refused_help(spec: ModelSpec, error: TypeError) -> str:
-    reason = " ".join(str(error).split())[:160]
+def _refused_help(spec: ModelSpec, reason: str) -> str:
+    reason = " ".join(reason.split())[:160]
     refused = next((name for name in _KEYS if f"'{name}'" in reason and name not in spec.kwargs), None)
     if refused is None:
         return f"model.kwargs={spec.kwargs}: {spec.name} does not take them ({reason})"

@@ -11,10 +11,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
-from deepfake.errors import UserError, closest
-
-# What constructors of optimisers say of values that they do not take.
-_REFUSALS = (TypeError, ValueError, LookupError, RuntimeError, AssertionError)
+from deepfake.errors import UserError, closest, raised_within
 
 
 def build_optimizer(
@@ -44,7 +41,9 @@ def build_optimizer(
         return timm.optim.create_optimizer_v2(
             groups, opt=name, lr=lr, weight_decay=weight_decay, momentum=momentum, **kwargs
         )
-    except _REFUSALS as error:
+    except Exception as error:
+        if not raised_within(error, "timm", "torch"):
+            raise
         given = f"optim.momentum={momentum}, optim.kwargs={kwargs}"
         raise UserError(f"optim.name={name} does not take {given}: {_one_line(error)}") from error
 
@@ -62,7 +61,9 @@ def _optimizer_class(name: str) -> Callable[..., torch.optim.Optimizer]:
         raise UserError(f"optim.name={name} needs gradients of gradients, which training here does not compute")
     try:
         return timm.optim.get_optimizer_class(base, bind_defaults=False)
-    except (AssertionError, ImportError) as error:  # NVIDIA's apex and bitsandbytes
+    except Exception as error:  # NVIDIA's apex and bitsandbytes
+        if not raised_within(error, "timm"):
+            raise
         raise UserError(f"optim.name={name} cannot be used on this machine: {_one_line(error)}") from error
 
 
@@ -89,7 +90,7 @@ def _param_groups(model: nn.Module, *, lr: float, weight_decay: float, layer_dec
     """timm's groups of the weights that require gradients, each with its rate as `lr`."""
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
-    not_decayed = getattr(model, "no_weight_decay", set)()
+    not_decayed: set[str] = getattr(model, "no_weight_decay", set)()
     if layer_decay == 1:
         groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=not_decayed)
     else:
