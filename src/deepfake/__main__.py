@@ -101,7 +101,8 @@ def _is_odd_file(word: str) -> bool:
 
 def _with_files(files: list[str], words: list[str], options: list[str]) -> tuple[list[str], list[str]]:
     """The commands that files are for, see their FILES; with the files as input=, one on each line."""
-    named = [option.removeprefix("input=") for option in options if option.startswith("input=")] + files
+    given = [option.removeprefix("input=") for option in options if option.startswith("input=")]
+    named = [*filter(None, given), *files]
     if not named or not words:
         return words, options
     takers = {word: files_of(word) for word in words if files_of(word) != "skip"}

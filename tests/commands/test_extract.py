@@ -52,11 +52,11 @@ if any("multiprocessing" in word for word in sys.orig_argv):
     time.sleep(float(os.environ.get("SECONDS_TO_START", 0)))
     from deepfake.media import workers
 
-    def cut_medium(media_id, *arguments, cut=workers.cut_medium, **settings):
+    def crop_medium(media_id, *arguments, cut=workers.crop_medium, **settings):
         DEEDS.get(media_id, lambda: None)()
         return cut(media_id, *arguments, **settings)
 
-    workers.cut_medium = cut_medium
+    workers.crop_medium = crop_medium
 
 elif "RENAMES_BEFORE_KILL" in os.environ:
     renames = itertools.count()
@@ -360,7 +360,7 @@ def test_what_was_extracted_before_the_table_had_all_its_columns_is_cut_anew(
         record_path.unlink()
         (small.folder / "faces.parquet").unlink()
     said = run(tmp_path, *command)
-    assert ("cutting small anew: faces_columns: None → " if finished else "starting anew") in said
+    assert ("cropping small anew: faces_columns: None → " if finished else "starting anew") in said
     assert small.contents() == before
 
 

@@ -209,19 +209,19 @@ def test_whenever_it_is_killed_a_valid_submission_lies_there_and_nothing_is_done
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """A pass of a crop through a model takes 40 ms; how many there were."""
-    from deepfake.learn.panel import Panel
+    from deepfake.learn.predictor import Predictor
 
     from deepfake.score import clock
 
-    counted, score = {"passes": 0}, Panel.score
+    counted, score = {"passes": 0}, Predictor.score
 
-    def slowly(self: Panel, crops: list[Path], *, views: list[str], members: int) -> np.ndarray:
+    def slowly(self: Predictor, crops: list[Path], *, views: list[str], members: int) -> np.ndarray:
         passes = len(crops) * len(views) * members
         counted["passes"] += passes
         time.sleep(0.08 * passes)
         return score(self, crops, views=views, members=members)
 
-    monkeypatch.setattr(Panel, "score", slowly)
+    monkeypatch.setattr(Predictor, "score", slowly)
     monkeypatch.setattr(clock, "RESERVE_S", 1.0)
     return counted
 

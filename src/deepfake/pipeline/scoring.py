@@ -62,9 +62,11 @@ class Scoring:
         with progress(total, self.command, "media", done=begun) as bar:
             while self.late and not self.pacer.is_late:
                 self._receive(done, bar.update)
+                if self.backlog.waiting and self.predictor is None:
+                    self._load()
                 self.pacer.set_aside(self.backlog, self.arrivals.uncropped)
-                if self.backlog.waiting and not self.pacer.is_late:
-                    bar.update(self._step(self.predictor or self._load()))
+                if self.backlog.waiting and self.predictor and not self.pacer.is_late:
+                    bar.update(self._step(self.predictor))
                 elif not self.arrivals.uncropped:
                     break
 
@@ -132,7 +134,7 @@ class Scoring:
         if received and self.predictor:  # before, the processes were starting
             self.pacer.clock.waited(received, self.pacer.now() - began)
 
-    def _load(self) -> Predictor:
+    def _load(self) -> None:
         """Load the models and make a first step that nobody times: memory is taken, kernels chosen, graphs compiled.
 
         With a budget a second one tells whether the first real step fits.
@@ -147,7 +149,6 @@ class Scoring:
             began, tried = self.pacer.now(), min(FIRST_CROPS, len(paths))
             predictor.score(paths[:tried], views=view, members=1)
             self.pacer.tried(tried, self.pacer.now() - began, len(paths))
-        return predictor
 
     def _step(self, predictor: Predictor) -> int:
         """Look at the clock, score some media, keep what came of it, and look again; how many they were."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from deepfake.stages import scoring
-from deepfake.stages.feed import Cropped, Feed
-from deepfake.stages.logits import Parts
-from deepfake.stages.plan import Member, Plan
-from deepfake.stages.scoring import Scoring
 
-from deepfake.config import Config
-from deepfake.score.clock import Clock
+from deepfake.pipeline.arrivals import Arrivals, Crops
+from deepfake.pipeline.backlog import Backlog
+from deepfake.pipeline.pacing import Pacer
+from deepfake.pipeline.scoring import Scoring
+from deepfake.score.clock import STRIDES, Clock
 from deepfake.tables import FACES
+from deepfake.workspace.ensemble import Ensemble, Member
+from deepfake.workspace.submission import Parts
 
 VIEWS = ["identity", "hflip"]
 
@@ -33,7 +33,7 @@ class Time:
 
 
 @dataclass
-class FakePanel:
+class FakePredictor:
     """Models that say nothing, slowly. passes, seen: how many there were, and crops."""
 
     time: Time
@@ -49,21 +49,19 @@ class FakePanel:
         return np.zeros((len(crops), members, len(views)), np.float32)
 
 
-def medium(name: str, frames: int, faces: int = 1, *, found: bool = True) -> Cropped:
-    """A medium of so many frames, with so many faces in each."""
+def medium(name: str, frames: int, faces: int = 1, *, found: bool = True, num_frames: int | None = None) -> Crops:
+    """A medium of so many frames, with so many faces in each. num_frames: asked for, where time was short."""
     rows = frames * faces
     table = pd.DataFrame({column: [0.0] * rows for column in FACES.columns})
     table = table.assign(media_id=name, found=found, path=f"{name}.png", track_id=0, x1=9.0, y1=9.0)
     table["frame_idx"] = np.repeat(range(frames), faces)
     table["face_idx"] = np.tile(range(faces), frames)
-    return Cropped(FACES.check(table), 0, rows)
+    return Crops(FACES.check(table), 0, rows, Path(), num_frames)
 
 
 @pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> Time:
-    time = Time()
-    monkeypatch.setattr(scoring, "time", time)
-    return time
+def wall() -> Time:
+    return Time()
 
 
 @dataclass
@@ -76,29 +74,24 @@ class Run:
     num_views: int = 1
     num_frames: int = 16
 
-    def __call__(self, *arguments: object) -> tuple[Scoring, FakePanel]:
-        done, panel = self.begin(*arguments)
+    def __call__(self, *arguments: object) -> tuple[Scoring, FakePredictor]:
+        done, predictor = self.begin(*arguments)
         done.run()
-        return done, panel
+        return done, predictor
 
     def begin(
         self,
-        feed: Feed,
+        arrivals: Arrivals,
         budget_s: float,
         seconds: Callable[[int, int], float] = lambda passes, _: 0.2 * passes,
-    ) -> tuple[Scoring, FakePanel]:
-        config = Config()
-        config = replace(
-            config,
-            infer=replace(config.infer, budget_minutes=budget_s / 60),
-            extract=replace(config.extract, num_frames=self.num_frames),
-        )
+    ) -> tuple[Scoring, FakePredictor]:
         views = VIEWS[: self.num_views]
-        plan = Plan([Member("run", str(fold), Path()) for fold in range(self.members)], [], views, {}, "people")
+        ensemble = Ensemble("run", [Member("run", str(fold), Path()) for fold in range(self.members)], [], views)
         clock = Clock(budget_s, [1] * len(views), self.members)
-        panel = FakePanel(self.wall, seconds)
-        parts = Parts(self.folder / "parts")
-        return Scoring(config, plan, feed, lambda: panel, clock, parts, self.wall.now_s, lambda rows: None), panel
+        pacer = Pacer(clock, budget_s, started_s=self.wall.now_s, batch_size=64, now=self.wall.monotonic)
+        predictor, backlog = FakePredictor(self.wall, seconds), Backlog(self.num_frames, STRIDES)
+        parts = Parts(self.folder / "parts", [])
+        return Scoring("infer", ensemble, lambda: predictor, arrivals, backlog, pacer, parts), predictor
 
 
 @pytest.fixture
@@ -106,11 +99,11 @@ def run(tmp_path: Path, wall: Time) -> Run:
     return Run(tmp_path, wall)
 
 
-def ready(*media: Cropped) -> Feed:
-    return Feed({str(one.faces.media_id.iloc[0]): one for one in media})
+def ready(*media: Crops) -> Arrivals:
+    return Arrivals({one.media_id: one for one in media})
 
 
-def clips(count: int, first: int = 0) -> list[Cropped]:
+def clips(count: int, first: int = 0) -> list[Crops]:
     return [medium(f"clip{number:03d}", 16) for number in range(first, first + count)]
 
 
@@ -138,18 +131,18 @@ def test_a_crowd_that_comes_first_or_alone_is_tried_before_it_is_begun(run: Run,
 
 
 def test_a_crowd_that_comes_late_finds_the_clock_looked_at_before_it_is_scored(run: Run, wall: Time) -> None:
-    feed = ready(*clips(8))
-    feed.uncut = 1
+    arrivals = ready(*clips(8))
+    arrivals.uncropped = 1
 
     def coming() -> Iterator[str | None]:
         while wall.now_s < 20:
             yield None
-        feed.uncut -= 1
-        feed.ready["crowd"] = medium("crowd", 16, 40)
+        arrivals.uncropped -= 1
+        arrivals.ready["crowd"] = medium("crowd", 16, 40)
         yield "crowd"
 
-    feed.coming = coming()
-    done, _ = run(feed, 60)
+    arrivals.coming = coming()
+    done, _ = run(arrivals, 60)
     assert wall.now_s <= 57
     assert crops_by_medium(done)["crowd"] in (80, 160)
     assert done.late == 0
@@ -187,9 +180,9 @@ def test_what_was_set_aside_gets_the_time_that_others_leave(run: Run, wall: Time
 
 
 def test_without_a_budget_the_largest_medium_is_scored_to_the_full(run: Run) -> None:
-    done, panel = run(ready(*clips(3), medium("crowd", 16, 40)), 0)
+    done, predictor = run(ready(*clips(3), medium("crowd", 16, 40)), 0)
     assert crops_by_medium(done)["crowd"] == 640
-    assert panel.seen == 1 + 3 * 16 + 640  # and the first one, which nobody times
+    assert predictor.seen == 1 + 3 * 16 + 640  # and the first one, which nobody times
     assert done.degraded == "" and done.late == 0
 
 
@@ -225,7 +218,7 @@ def test_a_long_hiccup_of_the_first_step_is_forgotten_and_full_effort_taken_up_a
     assert len(counts) == 400
     full = [name for name, rows in counts.items() if rows == 2 * 8]
     assert len(full) > 200
-    assert done.clock.effort == done.clock.full
+    assert done.pacer.clock.effort == done.pacer.clock.full
     said = [line for line in caplog.messages if "from here on" in line]
     assert "from here on 1 of 2 views" in said[0]
     assert all("from here on again " in line for line in said[1:]), said
@@ -244,7 +237,7 @@ def test_effort_is_taken_up_when_models_become_faster_and_does_not_flutter(
 
     with caplog.at_level("INFO", logger="deepfake"):
         done, _ = run(ready(*clips(200)), 240, seconds)
-    assert wall.now_s <= done.clock.deadline_s()
+    assert wall.now_s <= done.pacer.clock.deadline_s()
     assert done.late == 0
     said = [line.split("from here on ")[1] for line in caplog.messages if "from here on" in line]
     assert [line.startswith("again ") for line in said] in ([False, True], [False, True, True])
@@ -253,53 +246,51 @@ def test_effort_is_taken_up_when_models_become_faster_and_does_not_flutter(
 def test_media_without_a_face_are_done_and_no_model_is_asked_about_them(run: Run, wall: Time) -> None:
     """100 of them, of 16 centre squares each, would be 320 s of 115; the ten clips are 32."""
     faceless = [medium(f"none{number}", 16, found=False) for number in range(100)]
-    feed = ready(*faceless[:50], *clips(10))
-    feed.uncut = 50
+    arrivals = ready(*faceless[:50], *clips(10))
+    arrivals.uncropped = 50
 
     def coming() -> Iterator[str | None]:
         for one in faceless[50:]:
-            feed.uncut -= 1
-            feed.ready[str(one.faces.media_id.iloc[0])] = one
-            yield str(one.faces.media_id.iloc[0])
+            arrivals.uncropped -= 1
+            arrivals.ready[one.media_id] = one
+            yield one.media_id
 
-    feed.coming = coming()
-    done, panel = run(feed, 120)
+    arrivals.coming = coming()
+    done, predictor = run(arrivals, 120)
     assert done.faceless == {f"none{number}" for number in range(100)}
     assert crops_by_medium(done) == {f"clip{number:03d}": 16 for number in range(10)}
-    assert panel.seen == 1 + 8 + 160  # two trials
+    assert predictor.seen == 1 + 8 + 160  # two trials
     assert done.degraded == "" and done.late == 0
 
 
 def test_with_no_face_in_any_medium_no_models_are_loaded(run: Run, wall: Time) -> None:
-    done, panel = run(ready(medium("none", 16, found=False)), 60)
-    assert done.panel is None and panel.calls == 0
+    done, predictor = run(ready(medium("none", 16, found=False)), 60)
+    assert done.predictor is None and predictor.calls == 0
     assert done.degraded == "" and done.late == 0
 
 
 def test_a_medium_cut_in_haste_in_whose_few_frames_no_face_was_is_looked_at_again(run: Run, wall: Time) -> None:
-    feed = ready(medium("none", 4, found=False), *clips(1))
-    feed.sparse = {"none": 4}
-    done, _ = run(feed, 60)
+    arrivals = ready(medium("none", 4, found=False, num_frames=4), *clips(1))
+    done, _ = run(arrivals, 60)
     assert done.degraded == "1 media scored with less, 0 not scored in time"
 
 
 def test_media_cut_with_fewer_frames_foretell_those_that_are_not(run: Run, wall: Time) -> None:
     """Four clips were cut at every 4th frame; twelve to come have 16 crops each at all frames, and not 4."""
-    feed = ready(*(medium(f"sparse{number}", 4) for number in range(4)))
-    feed.sparse = {name: 4 for name in feed.ready}
-    feed.uncut = 12
-    done, _ = run.begin(feed, 600)
+    arrivals = ready(*(medium(f"hasty{number}", 4, num_frames=4) for number in range(4)))
+    arrivals.uncropped = 12
+    done, _ = run.begin(arrivals, 600)
     foreseen = []
 
     def coming() -> Iterator[str | None]:
         yield None  # four are scored, and nothing else is there
-        foreseen.append(done._crops_left())
+        foreseen.append(done.backlog.crops_left(arrivals.uncropped))
         for one in clips(12):
-            feed.uncut -= 1
-            feed.ready[str(one.faces.media_id.iloc[0])] = one
-            yield str(one.faces.media_id.iloc[0])
+            arrivals.uncropped -= 1
+            arrivals.ready[one.media_id] = one
+            yield one.media_id
 
-    feed.coming = coming()
+    arrivals.coming = coming()
     done.run()
     assert foreseen == [{1: 12 * 16, 2: 12 * 8, 4: 12 * 4, 8: 12 * 2}]
     assert "4 media scored with less" in done.degraded
