@@ -210,7 +210,6 @@ def test_whenever_it_is_killed_a_valid_submission_lies_there_and_nothing_is_done
 def slow(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """A pass of a crop through a model takes 40 ms; how many there were."""
     from deepfake.learn.predictor import Predictor
-
     from deepfake.score import clock
 
     counted, score = {"passes": 0}, Predictor.score

@@ -12,12 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from pipeline import REPOSITORY
+from pipeline import environment
+from rendered import small_head
 
-from deepfake.demo.heads import build_head, render_head
-from deepfake.demo.identity import sample_identity
-from deepfake.demo.motion import HeadState
-from deepfake.demo.pose import Camera
 from deepfake.errors import UserError
 from deepfake.files import fingerprint
 from deepfake.media import workers
@@ -62,10 +59,10 @@ class Hangs(type(Path())):
 
 
 class Lingers(type(Path())):
-    """A file whose reader takes two seconds."""
+    """A file whose reader takes a second."""
 
     def is_file(self):
-        time.sleep(2)
+        time.sleep(1)
         return super().is_file()
 
 
@@ -92,18 +89,35 @@ def folder_or_death(crops, starts, ordinals):
     return crops
 
 
-def children():
-    """Process numbers of this process's children, without multiprocessing's own resource tracker."""
-    lists = (path.read_text().split() for path in Path("/proc/self/task").glob("*/children"))
-    numbers = {int(number) for numbers in lists for number in numbers}
-    return {number for number in numbers if b"resource_tracker" not in Path(f"/proc/{number}/cmdline").read_bytes()}
+def children(pid):
+    """Process numbers of a process's children."""
+    lists = (path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return {int(number) for numbers in lists for number in numbers}
+
+
+def descendants(pid):
+    """Process numbers of all that a process has started, and they, and so on."""
+    own = children(pid)
+    return own.union(*map(descendants, own))
+
+
+def workers_of(pid):
+    """Process numbers of a process's children, and of its fork server's, which stays itself, as the tracker does."""
+    found = set()
+    for number in children(pid):
+        command = Path(f"/proc/{number}/cmdline").read_bytes()
+        if b"multiprocessing.forkserver" in command:
+            found |= children(number)
+        elif b"multiprocessing.resource_tracker" not in command:
+            found.add(number)
+    return found
 
 
 @pytest.fixture(autouse=True)
 def no_process_is_left():
-    before = children()
+    before = workers_of(os.getpid())
     yield
-    assert children() == before
+    assert workers_of(os.getpid()) == before
 
 
 @pytest.fixture
@@ -123,10 +137,10 @@ def setup(tmp_path):
     return WorkerSetup(tmp_path / "set" / "crops", None, WHOLE)
 
 
-def head():
-    camera = Camera(height=180, width=160, px_per_unit=50.0, centre_xy=(80.0, 85.0))
-    model = build_head(sample_identity(np.random.default_rng(1)), camera)
-    return render_head(model, HeadState(), np.random.default_rng(0)).image_HW3
+@pytest.fixture
+def stubborn(monkeypatch):
+    """A process that does not end when it is asked to is killed sooner than pebble would."""
+    monkeypatch.setattr("pebble.common.CONSTS.term_timeout", 0.3)
 
 
 def names(outcomes):
@@ -136,17 +150,15 @@ def names(outcomes):
 def test_each_medium_has_its_own_end(picture, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     tasks = [
-        CropTask("hangs.mp4", Hangs(tmp_path / "hangs.mp4"), "video"),
         CropTask("crashes.mp4", Crashes(tmp_path / "crashes.mp4"), "video"),
         CropTask("broken.png", tmp_path / "broken.png", "image"),
         CropTask("large.png", EmptiesMemory(tmp_path / "large.png"), "image"),
-        picture("face.png", head()),
+        picture("face.png", small_head(1)),
         picture("plain.png"),
     ]
     setup = WorkerSetup(tmp_path / "set" / "crops", DETECTOR, FACES)
-    outcomes = {task.media_id: outcome for task, outcome in crop_all(tasks, setup, Pace(num_workers=2, timeout_s=3))}
+    outcomes = {task.media_id: outcome for task, outcome in crop_all(tasks, setup, Pace(num_workers=2, timeout_s=60))}
     assert sorted(outcomes) == sorted(task.media_id for task in tasks)
-    assert outcomes["hangs.mp4"] == Failure("timeout", "took longer than extract.timeout_s=3")
     exitcode = -signal.SIGSEGV
     assert outcomes["crashes.mp4"] == Failure("crashed", f"the process that read it died with exit code {exitcode}")
     assert outcomes["broken.png"].error == "corrupt"
@@ -204,10 +216,11 @@ def test_a_process_that_dies_without_work_while_the_caller_is_busy_costs_nothing
     assert names([first, *outcomes]) == [task.media_id for task in tasks]
 
 
-def test_processes_that_die_as_they_start_are_an_error_and_no_endless_loop(picture, setup, tmp_path):
+def test_processes_that_die_as_they_start_are_an_error_and_no_endless_loop(picture, setup, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "START_S", 10)  # they may die with pebble's lock in their hands
     trapped = WorkerSetup(DeadlyAtStart(setup.crops, tmp_path / "starts"), None, WHOLE)
     with pytest.raises(UserError, match="num_workers"):
-        list(crop_all([picture("a.png"), picture("b.png")], trapped, Pace(num_workers=2, timeout_s=60)))
+        list(crop_all([picture("a.png"), picture("b.png")], trapped, Pace(num_workers=2, timeout_s=5)))
     assert (tmp_path / "starts").is_file()
 
 
@@ -253,7 +266,7 @@ def test_as_many_media_are_ahead_as_the_pace_allows(picture, setup):
 def test_while_a_slow_medium_is_under_way_nothing_is_given_again_and_again(picture, setup):
     slow = picture("slow.png")
     tasks = [picture("a.png"), replace(slow, path=Lingers(slow.path)), picture("b.png")]
-    given = list(crop_all(tasks, setup, Pace(num_workers=1, timeout_s=60, tick_s=0.2)))
+    given = list(crop_all(tasks, setup, Pace(num_workers=1, timeout_s=60, tick_s=0.1)))
     outcomes = [each for each in given if each is not None]
     assert names(outcomes) == ["a.png", "b.png", "slow.png"]
     assert all(isinstance(outcome, CroppedMedium) for _, outcome in outcomes)
@@ -261,13 +274,14 @@ def test_while_a_slow_medium_is_under_way_nothing_is_given_again_and_again(pictu
     assert places["slow.png"] - places["a.png"] > 4
 
 
-def test_a_medium_that_takes_too_long_is_a_failure_though_ticks_are_shorter(picture, setup):
+def test_a_medium_that_takes_too_long_is_a_failure_though_ticks_are_shorter(picture, setup, stubborn):
     hanging = picture("hangs.png")
-    tasks = [replace(hanging, path=Hangs(hanging.path)), picture("a.png")]
+    tasks = [picture("a.png"), replace(hanging, path=Hangs(hanging.path)), picture("b.png")]
     given = list(crop_all(tasks, setup, Pace(num_workers=1, timeout_s=2, tick_s=0.2)))
     outcomes = {task.media_id: outcome for task, outcome in filter(None, given)}
-    assert outcomes["hangs.png"].error == "timeout"
-    assert isinstance(outcomes["a.png"], CroppedMedium)
+    assert sorted(outcomes) == ["a.png", "b.png", "hangs.png"]
+    assert outcomes["hangs.png"] == Failure("timeout", "took longer than extract.timeout_s=2")
+    assert isinstance(outcomes["a.png"], CroppedMedium) and isinstance(outcomes["b.png"], CroppedMedium)
 
 
 def test_without_ticks_each_thing_given_is_an_outcome(picture, setup):
@@ -276,44 +290,67 @@ def test_without_ticks_each_thing_given_is_an_outcome(picture, setup):
     assert given[0].media_id == "slow.png"
 
 
-@pytest.mark.parametrize("ticks", [1, 20])
-def test_who_stops_early_is_not_kept_waiting_by_a_medium_that_hangs(picture, setup, ticks):
-    """After the first tick processes are starting; after twenty they have begun. None is left."""
+@pytest.mark.parametrize("when", ["starting", "begun"])
+def test_who_stops_early_is_not_kept_waiting_by_a_medium_that_hangs(picture, setup, when, stubborn):
+    """After the first tick processes are starting; when an outcome has come they have begun. None is left."""
     hanging = picture("hangs.png")
     tasks = [replace(hanging, path=Hangs(hanging.path)), *(picture(f"{n}.png") for n in range(5))]
-    given = crop_all(tasks, setup, Pace(num_workers=2, timeout_s=600, ahead=16, tick_s=0.2))
-    while ticks:
-        ticks -= next(given) is None
+    given = crop_all(tasks, setup, Pace(num_workers=2, timeout_s=600, ahead=16, tick_s=0.01))
+    assert next(given) is None
+    while when == "begun" and next(given) is None:
+        pass
     began = time.monotonic()
     given.close()
     assert time.monotonic() - began < 20
 
 
-CROP_AND_WAIT = """
+CROP_AND_WAIT = f"""
 import sys, time
 from pathlib import Path
-from test_workers import WHOLE, CropTask, Pace, WorkerSetup, crop_all
+from deepfake.media.crop import CropSettings
+from deepfake.media.medium import Limits
+from deepfake.media.workers import CropTask, Pace, WorkerSetup, crop_all
+WHOLE = {WHOLE}
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    tasks = [CropTask(f"{number}.png", folder / "a.png", "image") for number in range(2)]
+    tasks = [CropTask(f"{{number}}.png", folder / "a.png", "image") for number in range(2)]
     for _ in crop_all(tasks, WorkerSetup(folder / "crops", None, WHOLE), Pace(num_workers=1, timeout_s=60)):
         print("cropped", flush=True)
         time.sleep(60)
 """
 
 
-def test_processes_end_soon_after_a_parent_that_was_killed(tmp_path):
+@pytest.fixture
+def cropping(tmp_path):
+    """Another process, the first of its group, that has cropped one of two media and then waits."""
     Image.fromarray(np.full((6, 8, 3), 90, np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "crop.py").write_text(CROP_AND_WAIT)
-    paths = os.pathsep.join(map(str, [Path(__file__).parent, REPOSITORY / "src", REPOSITORY / "tests"]))
     command = [sys.executable, str(tmp_path / "crop.py"), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": paths}) as parent:
-        assert parent.stdout.readline() == b"cropped\n"
-        lists = [path.read_text().split() for path in Path(f"/proc/{parent.pid}/task").glob("*/children")]
-        started = [Path(f"/proc/{number}") for numbers in lists for number in numbers]
-        parent.kill()
-    assert started
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, env=environment(), **pipes) as process:
+        assert process.stdout.readline() == "cropped\n"
+        yield process
+        process.kill()
+
+
+def wait_for_the_end_of(numbers):
     deadline = time.monotonic() + 20
-    while any(process.exists() for process in started):
+    while any(Path(f"/proc/{number}").exists() for number in numbers):
         assert time.monotonic() < deadline, "a process has outlived its parent"
-        time.sleep(0.1)
+        time.sleep(0.05)
+
+
+def test_processes_end_soon_after_a_parent_that_was_killed(cropping):
+    started = descendants(cropping.pid)
+    assert len(workers_of(cropping.pid)) == 1 and len(started) == 3  # with the fork server and the tracker
+    cropping.kill()
+    wait_for_the_end_of(started)
+
+
+def test_ctrl_c_is_the_parents_to_answer_alone(cropping):
+    """All processes of a terminal hear it."""
+    started = descendants(cropping.pid)
+    os.killpg(cropping.pid, signal.SIGINT)
+    said = cropping.communicate(timeout=30)[1]
+    assert said.count("Traceback") == 1 and said.rstrip().endswith("KeyboardInterrupt"), said
+    wait_for_the_end_of(started)

@@ -94,7 +94,7 @@ class FaceDetector:
 
     def _neighbours(self, images_HWC: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
         """Frames that can be followed, with the searched ones before and after each."""
-        neighbours = {}
+        neighbours: dict[int, tuple[int, int]] = {}
         for first, last in scenes(images_HWC):
             for before, after in pairwise([*range(first, last, self.search_every), last]):
                 neighbours |= {number: (before, after) for number in range(before + 1, after)}

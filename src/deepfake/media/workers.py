@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 LACK_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "ALLOC_FAILED", "Insufficient memory")
 START_S = 60  # that a process may take until it reads its first medium
 MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks stays small
+READERS = ("av", "cv2", "PIL.Image", "scipy.optimize")  # slow to import; each process needs them
+DETECTION = ("torch", "torchvision", "facenet_pytorch")  # and these where faces are searched
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def crop_all(
     A process that takes longer than pace.timeout_s for a medium, or dies, is replaced; its medium is a Failure. OSError
     when crops cannot be written, UserError when processes die before they read anything.
     """
-    for package in ("torch", "torchvision", "facenet_pytorch") if setup.detector else ():
+    for package in DETECTION if setup.detector else ():
         if find_spec(package) is None:  # else each process would say so, and nobody what to do
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     todo = {task.media_id: task for task in tasks}
@@ -123,13 +126,13 @@ def _crop_in_pool(
     """Until all is cropped, or the pool breaks: pebble gives it up when a process dies while none of them has work."""
     from pebble import ProcessPool
 
-    todo, running, waited_s = deque(tasks.values()), {}, 0.0
+    todo, running, waited_s = deque(tasks.values()), dict[Future, CropTask](), 0.0
     with ProcessPool(
         max_workers=pace.num_workers,
         max_tasks=MEDIA_PER_PROCESS,
-        context=multiprocessing.get_context("spawn"),
+        context=_context(setup),
         initializer=_start,
-        initargs=(setup, os.getpid()),
+        initargs=(setup,),
     ) as pool:
         try:
             while todo or running:
@@ -150,6 +153,21 @@ def _crop_in_pool(
         except BaseException:
             pool.stop()
             raise
+
+
+def _context(setup: WorkerSetup) -> BaseContext:
+    """How processes start: forked from one that has imported the libraries and does nothing else.
+
+    That takes a tenth of the time that an interpreter of its own takes with them. The server starts with the first
+    process, stays for the next call, and ends with this process. It uses no library, so that it has neither CUDA nor
+    threads when it forks (but for OpenBLAS's, which OpenBLAS itself ends before a fork). It does not import deepfake,
+    which may be importable here alone.
+    """
+    if sys.platform != "linux":  # elsewhere the system's own libraries may not survive a fork
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*READERS, *(DETECTION if setup.detector or "torch" in sys.modules else ())])
+    return context
 
 
 def _schedule(pool: ProcessPool, task: CropTask, timeout_s: float) -> Future:
@@ -188,20 +206,21 @@ def _outcome(future: Future, timeout_s: float) -> CroppedMedium | Failure:
 _mine: tuple[WorkerSetup, FaceDetector | None] | None = None
 
 
-def _start(setup: WorkerSetup, parent: int) -> None:
+def _start(setup: WorkerSetup) -> None:
     """Make this process ready, on one thread: the processes are what runs side by side."""
     import cv2
 
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     global _mine
     _mine = (setup, _load_detector(setup.detector) if setup.detector else None)
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after its parent: one that was killed could not say so, and nobody else would."""
-    while os.getppid() == parent:
-        time.sleep(1)
+def _end_with_parent() -> None:
+    """End this process with the one that asked for it: one that was killed could not say so, and nobody else would."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this process was started by another"
+    parent.join()
     os._exit(1)
 
 
