@@ -6,6 +6,7 @@ import io
 import json
 import math
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -44,13 +45,21 @@ def certain(name="test_efficientnet", seed=0, **given):
     return detector
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """A saved detector and the path of its weights."""
-    detector = certain()
-    path = tmp_path / "best.safetensors"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A detector and the path of its weights, neither to be changed."""
+    detector, path = certain(), tmp_path_factory.mktemp("made") / "best.safetensors"
     save_detector(path, detector, {"dataset": "demo", "prior_logit": 0.5})
     return detector, path
+
+
+@pytest.fixture
+def saved(made, tmp_path):
+    """A saved detector, not to be changed, and the path of weights of its own."""
+    detector, path = made
+    for file in path.parent.iterdir():
+        shutil.copy(file, tmp_path)
+    return detector, tmp_path / path.name
 
 
 def rewrite(path, **changes):
@@ -73,11 +82,8 @@ def test_metadata_lies_beside_the_weights(saved):
     _, path = saved
     assert metadata_path(path) == path.with_name("best.json")
     metadata = read_metadata(path)
-    assert (metadata["dataset"], metadata["prior_logit"], metadata["model"]["name"]) == (
-        "demo",
-        0.5,
-        "test_efficientnet",
-    )
+    assert (metadata["dataset"], metadata["prior_logit"]) == ("demo", 0.5)
+    assert metadata["model"]["name"] == "test_efficientnet"
     assert set(metadata["versions"]) == {"timm", "torch"}
     assert len(metadata["golden"]) == 4
     assert {file.name for file in path.parent.iterdir()} == {"best.json", "best.safetensors"}
@@ -296,21 +302,20 @@ WRITERS = {
 READERS = {
     "last.pt": load_state,
     "best.safetensors": load_detector,
-    **dict.fromkeys(
-        ["w.pth", "w.pt", "w.bin", "w", "w.pth.tar", "w.safetensors"], lambda path: load_weights(certain(), path)
-    ),
 }
+STARTS = ("w.pth", "w.pt", "w.bin", "w", "w.pth.tar", "w.safetensors")
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("writer", WRITERS)
-@pytest.mark.parametrize("name", READERS)
-def test_code_in_a_file_is_refused_and_not_run(saved, tmp_path, name, writer):
-    WRITERS[writer](Code(tmp_path / "ran"), tmp_path / name)
-    with pytest.raises(UserError, match=name) as caught:
-        READERS[name](tmp_path / name)
-    assert not (tmp_path / "ran").exists()
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", [*READERS, *STARTS])
+def test_code_in_a_file_is_refused_and_not_run(saved, tmp_path, name):
+    read = READERS.get(name) or functools.partial(load_weights, saved[0])
+    for writer, write in WRITERS.items():
+        write(Code(tmp_path / "ran"), tmp_path / name)
+        with pytest.raises(UserError, match=name) as caught:
+            read(tmp_path / name)
+        assert not (tmp_path / "ran").exists(), writer
+        assert "\n" not in str(caught.value), writer
 
 
 def test_that_code_would_run_if_it_were_unpickled(tmp_path):

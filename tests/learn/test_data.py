@@ -1,15 +1,13 @@
 """The pixels of a crop as the model gets them, in training and without, and the loaders that bring them."""
 
-import subprocess
+import multiprocessing
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-import deepfake
 from deepfake.errors import UserError
 from deepfake.learn.augment import FRONTAL_XY, build_augment
 from deepfake.learn.data import CropDataset, load_crop, ordered_loader, train_loader
@@ -307,25 +305,20 @@ def test_the_ordered_loader_gives_every_row_once_in_order(save_crops, num_worker
     np.testing.assert_array_equal(images.numpy(), np.stack(NOISE).transpose(0, 3, 1, 2))
 
 
-USE_OPENCV_THEN_WORKERS = """
-import sys
-from pathlib import Path
-import cv2, numpy as np
-from deepfake.learn.data import CropDataset, ordered_loader
-
-cv2.setNumThreads(2)
-cv2.cvtColor(np.zeros((2000, 2000, 3), np.uint8), cv2.COLOR_RGB2HSV)  # starts OpenCV's threads in this process
-data = CropDataset([Path(sys.argv[1])] * 4, np.zeros(4), image_size=8, interpolation="bilinear")
-print(sum(len(rows) for _, _, rows in ordered_loader(data, batch_size=2, num_workers=2)))
-"""
+def use_opencv_then_workers(path):
+    """Ends with the number of crops that two workers load."""
+    cv2.setNumThreads(2)
+    cv2.cvtColor(np.zeros((2000, 2000, 3), np.uint8), cv2.COLOR_RGB2HSV)  # starts OpenCV's threads in this process
+    data = CropDataset([path] * 4, np.zeros(4), image_size=8, interpolation="bilinear")
+    sys.exit(sum(len(rows) for _, _, rows in ordered_loader(data, batch_size=2, num_workers=2)))
 
 
 def test_workers_do_not_hang_after_their_parent_has_used_opencv(save_crops):
-    (path,) = save_crops(NOISE[:1])
-    command = [sys.executable, "-c", USE_OPENCV_THEN_WORKERS, str(path)]
-    source = Path(deepfake.__file__).parents[1]
-    done = subprocess.run(command, cwd=source, check=False, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (0, "4\n")
+    process = multiprocessing.get_context("spawn").Process(target=use_opencv_then_workers, args=save_crops(NOISE[:1]))
+    process.start()
+    process.join(timeout=120)
+    process.kill()  # if it hangs; its workers then end by themselves
+    assert process.exitcode == 4
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
