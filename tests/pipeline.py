@@ -18,6 +18,7 @@ import pytest
 from warm import Process, Server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+THOROUGH = os.environ.get("CI") == "true"  # more kills and more odd media than there is patience for while coding
 
 # Settings under which the whole pipeline takes seconds: one process cuts, and none loads crops for training.
 TINY = (
@@ -68,6 +69,20 @@ def wait_until(ready: Callable[[], bool], timeout_s: float = 120, every_s: float
 def warm_server() -> Server:
     """Where this process's children come from; launched once."""
     return Server.launch(environment())
+
+
+# A prelude: the command is killed before it gives a finished file its name, the one of a number from 0.
+DIES_AT_A_RENAME = """
+import itertools, os, signal
+renames = itertools.count()
+
+def replace(*names, rename=os.replace):
+    if next(renames) == int(os.environ["RENAMES_BEFORE_DEATH"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(*names)
+
+os.replace = replace
+"""
 
 
 @dataclass

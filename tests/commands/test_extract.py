@@ -18,7 +18,7 @@ import odd_media
 import pandas as pd
 import pytest
 from PIL import Image
-from pipeline import Command, Done, locked, run, start, wait_until
+from pipeline import DIES_AT_A_RENAME, Command, Done, locked, run, start, wait_until
 
 from deepfake.files import digest
 from deepfake.tables import BOX, LANDMARK_COLUMNS
@@ -28,7 +28,7 @@ QUICK = ("crop.size=64", "extract.num_frames=2", "extract.detect_size=240", "num
 REUSING = (*QUICK, "extract.reuse_boxes=true")
 WHOLE = ("crop.mode=whole", "crop.size=64", "data.layout=unlabelled", "num_workers=1")
 
-# Run at the start of every process of a command: what befalls media of these names; a slow start; a kill.
+# Run at the start of every process of a command: what befalls media of these names; a slow start.
 FAULTS = """
 import itertools, os, signal, sys, time
 from pathlib import Path
@@ -57,16 +57,6 @@ if any("multiprocessing" in word for word in sys.orig_argv):
         return cut(media_id, *arguments, **settings)
 
     workers.crop_medium = crop_medium
-
-elif "RENAMES_BEFORE_KILL" in os.environ:
-    renames = itertools.count()
-
-    def replace(*names, rename=os.replace):
-        if next(renames) == int(os.environ["RENAMES_BEFORE_KILL"]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        rename(*names)
-
-    os.replace = replace
 """
 
 
@@ -246,7 +236,7 @@ def test_kills_between_two_tables_change_nothing(
     shutil.copy(undisturbed / "data/people/extract_journal.jsonl", indexed.folder)
     files = ("journal", "problems", "extracted", "faces", "provenance")
     for number in range(len(files)):
-        done = start(tmp_path, *command, prelude=FAULTS, RENAMES_BEFORE_KILL=str(number)).ended()
+        done = start(tmp_path, *command, prelude=DIES_AT_A_RENAME, RENAMES_BEFORE_DEATH=str(number)).ended()
         assert done.status == -signal.SIGKILL, done.output
     assert not (indexed.folder / "faces.parquet.json").exists()
     assert "up to date" not in run(tmp_path, *command)
@@ -333,7 +323,7 @@ def test_settings_changed_and_changed_back_do_not_leave_rows_without_crops(small
     command = ("extract", "data.root=small", *WHOLE)
     run(tmp_path, *command)
     before = small.contents()
-    other = start(tmp_path, *command, "crop.size=32", prelude=FAULTS, RENAMES_BEFORE_KILL="0").ended()
+    other = start(tmp_path, *command, "crop.size=32", prelude=DIES_AT_A_RENAME, RENAMES_BEFORE_DEATH="0").ended()
     assert other.status == -signal.SIGKILL and "crop.size: 64 → 32" in other.output
     run(tmp_path, *command)
     assert small.contents() == before

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import TINY, Done, environment, run_in
+from pipeline import DIES_AT_A_RENAME, THOROUGH, Done, built, run, start
 
 if TYPE_CHECKING:
     from deepfake.config import Config
@@ -24,15 +23,22 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Done]
 CLIPS, BROKEN, FACELESS = 24, 3, 3  # of which a tenth each
+INFER = ("index", "infer", "name=people", "data.root=odd", "data.layout=unlabelled", "num_workers=1")
 
 
-@pytest.fixture(scope="module")
-def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a trained run of two folds, and a folder of media: a tenth broken, a tenth without a face."""
+@pytest.fixture(scope="session")
+def odd(trained: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the run `people`, and a folder of media: a tenth broken, a tenth without a face."""
+    return built(
+        tmp_path_factory,
+        "odd",
+        lambda folder: add_odd_media(shutil.copytree(trained, folder, dirs_exist_ok=True), demo_root),
+    )
+
+
+def add_odd_media(folder: Path, demo_root: Path) -> None:
     from PIL import Image
 
-    folder = shutil.copytree(cut_people, tmp_path_factory.mktemp("infer"), dirs_exist_ok=True)
-    run_in(folder, "train", f"data.root={demo_root}", *TINY, "train.epochs=1", "num_workers=0")
     odd = folder / "odd"
     odd.mkdir()
     clips = sorted((demo_root / "media/test").glob("*.mp4")) + sorted((demo_root / "media/train").glob("*.mp4"))
@@ -43,10 +49,28 @@ def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPath
     for number in range(FACELESS):
         Image.fromarray(np.full((120, 160, 3), 40 * number, np.uint8)).save(odd / f"faceless{number}.png")
     assert len(list(odd.iterdir())) == CLIPS + BROKEN + FACELESS
-    return folder
 
 
-INFER = ("index", "infer", "name=people", "data.root=odd", "data.layout=unlabelled", "num_workers=2")
+@pytest.fixture(scope="session")
+def inferred(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the submission on those media; screen.txt is what was said."""
+
+    def infer(folder: Path) -> None:
+        run(shutil.copytree(odd, folder, dirs_exist_ok=True), *INFER, "num_workers=2")
+
+    return built(tmp_path_factory, "inferred", infer)
+
+
+@pytest.fixture
+def here(odd: Path, tmp_path: Path) -> Path:
+    """A copy of that run and media, to spoil; it is where the `deepfake` fixture runs."""
+    return shutil.copytree(odd, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def done_here(inferred: Path, tmp_path: Path) -> Path:
+    """A copy of that run, media and their submission."""
+    return shutil.copytree(inferred, tmp_path, dirs_exist_ok=True)
 
 
 def submission(folder: Path) -> pd.DataFrame:
@@ -57,13 +81,12 @@ def whole(table: pd.DataFrame) -> bool:
     return len(table) == CLIPS + BROKEN + FACELESS and bool(table.label.between(0, 1).all())
 
 
-def test_broken_and_faceless_media_are_counted_and_get_a_fallback(deepfake: Command, here: Path) -> None:
-    done = deepfake(*INFER)
-    assert done.status == 0, done.output
+def test_broken_and_faceless_media_are_counted_and_get_a_fallback(deepfake: Command, done_here: Path) -> None:
+    here, said = done_here, (done_here / "screen.txt").read_text()
     assert whole(submission(here))
     for reason, count in (("no_face", FACELESS), ("unreadable", BROKEN)):
-        assert f"{count} of 30 (10.0 %) test media got the fallback logit" in done.output
-        assert f"{reason}: " in done.output
+        assert f"{count} of 30 (10.0 %) test media got the fallback logit" in said
+        assert f"{reason}: " in said
     scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
     assert scores.fallback.value_counts().to_dict() == {"no_face": FACELESS, "unreadable": BROKEN}
     assert (scores.crops[scores.fallback.isna()] > 0).all() and (scores.crops[scores.fallback.notna()] == 0).all()
@@ -167,107 +190,98 @@ def test_media_that_are_gone_are_in_no_table(deepfake: Command, few: Path) -> No
     assert cut() == ["faceless0.png"]
 
 
-def test_media_are_scored_alike_whether_cut_before_or_on_the_way(deepfake: Command, here: Path) -> None:
-    assert deepfake(*INFER).status == 0
-    on_the_way = submission(here)
-    shutil.rmtree(here / "data/odd")
-    shutil.rmtree(here / "submissions/people_odd")
+def test_media_are_scored_alike_whether_cut_before_or_on_the_way(deepfake: Command, here: Path, inferred: Path) -> None:
     assert deepfake("index", "extract", *INFER[1:]).status == 0
-    pd.testing.assert_frame_equal(submission(here), on_the_way, check_exact=False, atol=1e-6)
+    pd.testing.assert_frame_equal(submission(here), submission(inferred), check_exact=False, atol=1e-6)
 
 
-def test_whenever_it_is_killed_a_valid_submission_lies_there_and_nothing_is_done_twice(here: Path) -> None:
-    command = [sys.executable, "-m", "deepfake", *INFER]
-    path, parts = here / "submissions/people_odd/submission.csv", here / "submissions/people_odd/parts"
-    seen = 0
-    for _ in range(2):
-        process = subprocess.Popen(
-            command, cwd=here, env=environment(), stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        deadline = time.monotonic() + 120
-        while process.poll() is None and len(list(parts.glob("*/[0-9]*.parquet"))) <= seen:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-            if path.is_file():
-                assert whole(submission(here))
-        if process.poll() is not None:
+def test_whenever_it_is_killed_a_valid_submission_lies_there_and_nothing_is_done_twice(
+    here: Path, inferred: Path
+) -> None:
+    path, going_on = here / "submissions/people_odd/submission.csv", []
+    for number in range(2, 100, 1 if THOROUGH else 3):
+        was_there = path.is_file()
+        done = start(here, *INFER, prelude=DIES_AT_A_RENAME, RENAMES_BEFORE_DEATH=str(number)).ended()
+        going_on += re.findall(r"going on: (\d+) media are scored", done.output)
+        if done.status == 0:
             break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert whole(submission(here))
-        seen = len(list(parts.glob("*/[0-9]*.parquet")))
-    assert seen > 0, "it was never killed with something done"
-    done = subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "going on: " in done.stderr or "up to date" in done.stderr
-    killed = submission(here)
-    shutil.rmtree(here / "submissions/people_odd")
-    subprocess.run(command, cwd=here, env=environment(), capture_output=True, check=True)
-    pd.testing.assert_frame_equal(submission(here), killed, check_exact=False, atol=1e-6)
+        assert done.status == -signal.SIGKILL, done.output
+        assert path.is_file() or not was_there
+        assert whole(submission(here)) if path.is_file() else not list(path.parent.glob("parts/*/*"))
+    assert going_on and int(going_on[0]) > 0 and [*map(int, going_on)] == sorted(map(int, going_on))
+    pd.testing.assert_frame_equal(submission(here), submission(inferred), check_exact=False, atol=1e-6)
+
+
+@dataclass
+class Slow:
+    """Models whose passes take PASS_S seconds on a clock that is put forward, so that nobody waits."""
+
+    skipped_s: float = 0.0
+    passes: int = 0
+
+
+PASS_S = 4.0
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """A pass of a crop through a model takes 40 ms; how many there were."""
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
     from deepfake.learn.predictor import Predictor
-    from deepfake.score import clock
 
-    counted, score = {"passes": 0}, Predictor.score
+    slow, score, monotonic = Slow(), Predictor.score, time.monotonic
 
     def slowly(self: Predictor, crops: list[Path], *, views: list[str], members: int) -> np.ndarray:
         passes = len(crops) * len(views) * members
-        counted["passes"] += passes
-        time.sleep(0.08 * passes)
+        slow.passes += passes
+        slow.skipped_s += PASS_S * passes
         return score(self, crops, views=views, members=members)
 
     monkeypatch.setattr(Predictor, "score", slowly)
-    monkeypatch.setattr(clock, "RESERVE_S", 1.0)
-    return counted
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + slow.skipped_s)
+    return slow
 
 
 def test_a_third_of_the_time_is_kept_to_by_doing_less_for_every_medium(
-    deepfake: Command, here: Path, slow: dict[str, int]
+    deepfake: Command, done_here: Path, slow: Slow
 ) -> None:
-    views = "infer.tta=[identity,hflip,vflip]"
-    assert deepfake(*INFER, "infer.tta=identity").status == 0  # cuts, so that all that takes time is what is slowed
-    shutil.rmtree(here / "submissions/people_odd")
-    slow["passes"] = 0
+    folder, command = done_here / "submissions/people_odd", (*INFER[1:], "infer.tta=[identity,hflip,vflip]")
+    shutil.rmtree(folder)  # all is cut, so that all that takes time is what is slowed
     began = time.monotonic()
-    assert deepfake(*INFER[1:], views).status == 0
-    needed_s, full = time.monotonic() - began, slow["passes"]
-    shutil.rmtree(here / "submissions/people_odd")
-    began, slow["passes"] = time.monotonic(), 0
-    done = deepfake(*INFER[1:], views, f"infer.budget_minutes={needed_s / 3 / 60}")
+    assert deepfake(*command).status == 0
+    needed_s, full = time.monotonic() - began, slow.passes
+    shutil.rmtree(folder)
+    began, slow.passes = time.monotonic(), 0
+    budget = f"infer.budget_minutes={needed_s / 3 / 60}"
+    done = deepfake(*command, budget)
     took_s = time.monotonic() - began
     assert done.status == 0, done.output
     assert took_s < needed_s / 3, done.output
-    assert whole(submission(here))
+    assert whole(submission(done_here))
     assert "forecast: " in done.output and "from here on 1 of 3 views" in done.output
     assert "not scored in time" in done.output
-    assert slow["passes"] < full / 2
-    scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
+    assert slow.passes < full / 2
+    scores = pd.read_csv(folder / "scores.csv")
     assert (scores.fallback == "late").sum() <= 6  # less for each, and not nothing for the last ones
-    again = deepfake(*INFER[1:], views, f"infer.budget_minutes={needed_s / 3 / 60}")
-    assert again.status == 0 and "media scored with less" in again.output, again.output  # what is thin stays thin
-    more = deepfake(*INFER[1:], views)  # with all the time there is, the rest is done, and what was thin is done again
-    assert more.status == 0 and "media scored with less" not in more.output, more.output
-    assert pd.read_csv(here / "submissions/people_odd/scores.csv").fallback.isin(["late"]).sum() == 0
-    logits = pd.read_parquet(here / "submissions/people_odd/logits.parquet")
+    assert "media scored with less" in deepfake(*command, budget).said  # what is thin stays thin
+    more = deepfake(*command)  # with all the time there is, the rest is done, and what was thin is done again
+    assert "media scored with less" not in more.said
+    assert pd.read_csv(folder / "scores.csv").fallback.isin(["late"]).sum() == 0
+    logits = pd.read_parquet(folder / "logits.parquet")
     counts = logits[logits.run == "people"].groupby(["media_id", "frame_idx", "face_idx"]).size()
     assert (counts == 3 * 2).all()  # views, folds
 
 
 def test_what_was_cut_in_haste_is_cut_and_scored_again_when_there_is_time(
-    deepfake: Command, here: Path, slow: dict[str, int]
+    deepfake: Command, here: Path, slow: Slow
 ) -> None:
-    done = deepfake(*INFER, "infer.budget_minutes=0.15")
-    assert done.status == 0 and "media scored with less" in done.output, done.output
-    assert whole(submission(here))
-    done = deepfake(*INFER)
-    assert done.status == 0 and "media scored with less" not in done.output, done.output
-    scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
-    clips = scores[scores.media_id.str.startswith("clip")]
-    assert (clips.frames == 2).all()  # extract.num_frames
+    def frames() -> pd.Series:
+        scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
+        return scores[scores.media_id.str.startswith("clip")].frames
+
+    done = deepfake(*INFER, "infer.budget_minutes=6")  # 13 are needed
+    assert "media scored with less" in done.said and "every 2nd frame" in done.said
+    assert whole(submission(here)) and (frames() == 1).any()
+    assert "media scored with less" not in deepfake(*INFER).said
+    assert (frames() == 2).all()  # extract.num_frames
     assert "infer    up to date" in deepfake(*INFER).output
 
 
@@ -279,22 +293,23 @@ def test_a_deadline_before_the_first_medium_still_leaves_every_row(deepfake: Com
     assert "30 of 30 (100.0 %) test media got the fallback logit" in done.output and "late: " in done.output
 
 
-def no_network(*command: str) -> list[str]:
-    """The command in a network namespace of its own, in which there is no interface that is up."""
-    return ["unshare", "--map-root-user", "--net", *command]
+# Leaves for a network namespace of its own, in which there is no interface that is up.
+NO_NETWORK = """
+import ctypes, errno, socket
+assert ctypes.CDLL(None, use_errno=True).unshare(0x50000000) == 0, "CLONE_NEWUSER, CLONE_NEWNET"
+try:
+    socket.create_connection(("127.0.0.1", 9), 1)
+except OSError as error:
+    assert error.errno == errno.ENETUNREACH, error
+"""
 
 
 @pytest.mark.skipif(
-    subprocess.run(no_network("true"), capture_output=True, check=False).returncode != 0
+    subprocess.run(["unshare", "--user", "--net", "true"], capture_output=True, check=False).returncode != 0
     if shutil.which("unshare")
     else True,
     reason="needs unshare, and leave to make a network namespace",
 )
 def test_inference_needs_no_network(here: Path) -> None:
-    reach = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
-    alone = subprocess.run(no_network(sys.executable, "-c", reach), capture_output=True, text=True, check=False)
-    assert "Network is unreachable" in alone.stderr
-    command = no_network(sys.executable, "-m", "deepfake", *INFER)
-    done = subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run(here, *INFER, prelude=NO_NETWORK)
     assert whole(submission(here))

@@ -1,10 +1,11 @@
 """Rendered people, to be found, followed and told apart."""
 
 import numpy as np
+
 from deepfake.demo.heads import build_head, render_head
-from deepfake.demo.pose import Camera
 from deepfake.demo.identity import sample_identity
 from deepfake.demo.motion import HeadState, sample_motion
+from deepfake.demo.pose import Camera
 
 
 def person(seed, *, height=180, width=240, px_per_unit=45.0, centre_xy=(100.0, 85.0)):

@@ -21,7 +21,7 @@ LARGE_SHARE = 0.25  # of the time left: a medium that takes more even at the lea
 class Pacer:
     """Looks at the clock on the wall for an inference, and tells its own clock of what was done.
 
-    budget_s: 0 = no limit; it counts from started_s, by `now`. batch_size: crops that tell how fast the models are.
+    budget_s: 0 = no limit; it counts from started_s, by `now`, which is time.monotonic unless given. batch_size: crops that tell how fast the models are.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class Pacer:
         *,
         started_s: float,
         batch_size: int,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] | None = None,
     ) -> None:
         self.clock = clock
         self.budget_s = budget_s
-        self.now = now
+        self.now = now or time.monotonic
         self._started_s = started_s
         self._batch_size = batch_size
         self._measured = (0, 0.0)  # crops and seconds of all steps
