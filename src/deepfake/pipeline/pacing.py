@@ -21,7 +21,8 @@ LARGE_SHARE = 0.25  # of the time left: a medium that takes more even at the lea
 class Pacer:
     """Looks at the clock on the wall for an inference, and tells its own clock of what was done.
 
-    budget_s: 0 = no limit; it counts from started_s, by `now`, which is time.monotonic unless given. batch_size: crops that tell how fast the models are.
+    budget_s: 0 = no limit; it counts from started_s, by `now`, which is time.monotonic unless given. batch_size: crops
+    that tell how fast the models are.
     """
 
     def __init__(
