@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -112,11 +113,13 @@ def descendants(pid):
 def workers_of(pid):
     """Process numbers of a process's children, and of its fork server's, which stays itself, as the tracker does."""
     found = set()
+    # Those of this process come warm, and are known by their numbers alone.
+    server, tracker = forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid
     for number in children(pid):
         command = Path(f"/proc/{number}/cmdline").read_bytes()
-        if b"multiprocessing.forkserver" in command:
+        if number == server or b"multiprocessing.forkserver" in command:
             found |= children(number)
-        elif b"multiprocessing.resource_tracker" not in command:
+        elif number != tracker and b"multiprocessing.resource_tracker" not in command:
             found.add(number)
     return found
 
