@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deepfake.media import stills
 from deepfake.media.medium import Limits, UnreadableError
 from deepfake.media.video import open_medium
 
@@ -202,6 +203,17 @@ def test_no_other_limit_than_ours_refuses_an_image(tmp_path):
         with pytest.raises(UnreadableError, match="200 megapixels"):
             open_medium(tmp_path / "a.png", "image", 1, Limits(199, 0))
         assert open_medium(tmp_path / "a.png", "image", 1, Limits(0, 0)).num_frames == 1
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, ValueError])
+def test_a_mistake_of_our_own_is_no_fault_of_the_file(tmp_path, monkeypatch, error):
+    def mistaken(grey_HW):
+        raise error("ours")
+
+    monkeypatch.setattr(stills, "_eight_bits", mistaken)
+    Image.fromarray(np.zeros((4, 5), np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(error, match="ours"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.gif", "a.bmp"])

@@ -1,13 +1,14 @@
 """Media cropped in processes that crash, hang and die: each costs its own medium alone."""
 
-import multiprocessing
+import contextlib
+import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from rendered import small_head
 
 from deepfake.errors import UserError
 from deepfake.files import fingerprint
-from deepfake.media import workers
+from deepfake.media import workers as workers_module
 from deepfake.media.crop import CroppedMedium, CropSettings
 from deepfake.media.medium import Limits
 from deepfake.media.workers import CropTask, Failure, Pace, WorkerSetup, crop_all
@@ -90,18 +91,10 @@ def folder_or_death(crops, starts, ordinals):
     return crops
 
 
-def is_running(number):
-    """Whether a process has not ended; one that nobody has asked for its status may still be listed."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
 def children(pid):
     """Process numbers of a process's children."""
     lists = (path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children"))
-    return {int(number) for numbers in lists for number in numbers if is_running(number)}
+    return {int(number) for numbers in lists for number in numbers}
 
 
 def descendants(pid):
@@ -110,25 +103,18 @@ def descendants(pid):
     return own.union(*map(descendants, own))
 
 
-def workers_of(pid):
-    """Process numbers of a process's children, and of its fork server's, which stays itself, as the tracker does."""
-    found = set()
-    # Those of this process come warm, and are known by their numbers alone.
-    server, tracker = forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid
-    for number in children(pid):
-        command = Path(f"/proc/{number}/cmdline").read_bytes()
-        if number == server or b"multiprocessing.forkserver" in command:
-            found |= children(number)
-        elif number != tracker and b"multiprocessing.resource_tracker" not in command:
-            found.add(number)
-    return found
+def workers():
+    """Process numbers of this process's children and of its fork server's, but for that server and the tracker."""
+    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    own = children(os.getpid()) - {server, multiprocessing.resource_tracker._resource_tracker._pid}
+    return own | (children(server) if server else set())
 
 
 @pytest.fixture(autouse=True)
 def no_process_is_left():
-    before = workers_of(os.getpid())
+    before = workers()
     yield
-    assert workers_of(os.getpid()) == before
+    assert workers() == before
 
 
 @pytest.fixture
@@ -204,7 +190,7 @@ def test_crops_that_cannot_be_written_are_the_callers_to_know(picture, setup):
 
 def test_a_process_that_dies_without_work_costs_nothing(picture, setup, tmp_path, monkeypatch):
     """The second one does, between two media: pebble then gives up the whole pool."""
-    monkeypatch.setattr(workers, "MEDIA_PER_PROCESS", 1)
+    monkeypatch.setattr(workers_module, "MEDIA_PER_PROCESS", 1)
     starts = tmp_path / "starts"
     trapped = WorkerSetup(DeadlyAtStart(setup.crops, starts, 2), None, WHOLE)
     outcomes = list(crop_all([picture("a.png"), picture("b.png")], trapped, Pace(num_workers=1, timeout_s=60)))
@@ -214,7 +200,7 @@ def test_a_process_that_dies_without_work_costs_nothing(picture, setup, tmp_path
 
 
 def test_a_process_that_dies_without_work_while_the_caller_is_busy_costs_nothing(picture, setup, monkeypatch):
-    monkeypatch.setattr(workers, "START_S", 10)  # it may die with pebble's lock in its hands
+    monkeypatch.setattr(workers_module, "START_S", 10)  # it may die with pebble's lock in its hands
     tasks = [picture(f"{n}.png") for n in range(4)]
     outcomes = crop_all(tasks, setup, Pace(num_workers=1, timeout_s=5))
     first = next(outcomes)
@@ -228,7 +214,7 @@ def test_a_process_that_dies_without_work_while_the_caller_is_busy_costs_nothing
 
 
 def test_processes_that_die_as_they_start_are_an_error_and_no_endless_loop(picture, setup, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "START_S", 10)  # they may die with pebble's lock in their hands
+    monkeypatch.setattr(workers_module, "START_S", 10)  # they may die with pebble's lock in their hands
     trapped = WorkerSetup(DeadlyAtStart(setup.crops, tmp_path / "starts"), None, WHOLE)
     with pytest.raises(UserError, match="num_workers"):
         list(crop_all([picture("a.png"), picture("b.png")], trapped, Pace(num_workers=2, timeout_s=5)))
@@ -344,16 +330,25 @@ def cropping(tmp_path):
         process.kill()
 
 
+def is_there(number):
+    """Whether a process has not ended yet. It is this one's child where this one takes orphans."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(number, os.WNOHANG)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text()
+    return False
+
+
 def wait_for_the_end_of(numbers):
     deadline = time.monotonic() + 20
-    while any(map(is_running, numbers)):
+    while any([is_there(number) for number in numbers]):
         assert time.monotonic() < deadline, "a process has outlived its parent"
         time.sleep(0.05)
 
 
 def test_processes_end_soon_after_a_parent_that_was_killed(cropping):
     started = descendants(cropping.pid)
-    assert len(workers_of(cropping.pid)) == 1 and len(started) == 3  # with the fork server and the tracker
+    assert len(started) == 3  # the one that crops, the fork server and the tracker
     cropping.kill()
     wait_for_the_end_of(started)
 

@@ -15,17 +15,16 @@ from deepfake.media.align import centre_square, crop_face, shrink_whole
 from deepfake.media.likeness import likeness
 from deepfake.media.medium import Frame, Limits, Medium
 from deepfake.media.sharpness import sharpness
-from deepfake.media.store import SUFFIXES, decode, empty_folder, encode
+from deepfake.media.store import Crop, CroppedFrame, Face, decode, encode, write_crops
 from deepfake.media.tracks import choose_tracks, link_faces
 from deepfake.media.video import open_medium
-from deepfake.tables import BOX, LANDMARK_COLUMNS
 
 if TYPE_CHECKING:
     from deepfake.media.detect import FaceDetector
 
-SAME_FOOTAGE = 0.9  # likeness of two crops; another face moves it little, another moment or place much
+SAME_FOOTAGE = 0.9  # likeness of two crops: another face lowers it little, another moment or place much
 MOST_ORIGINALS = 3  # that a forgery is compared with; each costs a decoding
-HELD_BYTES = 256_000_000  # of decoded frames at once, in each process; more are worked off in parts
+HELD_BYTES = 256_000_000  # of decoded frames that a process holds; more are cropped in parts
 
 
 @dataclass(frozen=True)
@@ -46,42 +45,13 @@ class CropSettings:
 
 
 @dataclass(frozen=True)
-class Face:
-    """A place to be cropped: whether a face was found there, how certainly, where (px of the frame), and whose."""
-
-    found: bool
-    prob: float | None
-    box_xyxy: np.ndarray
-    landmarks_xy: np.ndarray | None
-    track_id: int = 0
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A crop as its file's bytes, and how sharp it was before it was stored."""
-
-    encoded: bytes
-    sharpness: float
-
-
-@dataclass(frozen=True)
-class CroppedFrame:
-    """What is left of a frame when its pixels are gone: number, time, size, faces, and each one's crop."""
-
-    frame_idx: int
-    pts_s: float
-    height: int
-    width: int
-    faces: list[Face]
-    crops: list[Crop]
-
-
-@dataclass(frozen=True)
 class CroppedMedium:
-    """What a medium gave: its rows of the faces table, and its row of the extracted table without the medium's name."""
+    """What a medium gave."""
 
     rows: list[dict[str, Any]]
+    """Its rows of the faces table."""
     facts: dict[str, Any]
+    """Its row of the extracted table without media_id."""
 
 
 FindFaces = Callable[[list[Frame]], list[list[Face]]]
@@ -114,7 +84,7 @@ def crop_medium(
         frames, dropped = _choose(frames, settings)
         if not any(frame.faces for frame in frames):  # rare, so that a second decoding costs less than keeping frames
             boxes, frames = "centre", _crop_frames(medium, _centre, settings)
-    rows = _write(media_id, frames, crops, settings)
+    rows = write_crops(media_id, frames, crops, image_format=settings.format)
     facts = {
         "width": frames[0].width,
         "height": frames[0].height,
@@ -130,7 +100,7 @@ def crop_medium(
 
 
 def _crop_frames(medium: Medium, find_faces: FindFaces, settings: CropSettings) -> list[CroppedFrame]:
-    """All frames of a medium with the crops of their faces, in parts of HELD_BYTES."""
+    """All frames of a medium, the faces that find_faces gives cropped. No more than HELD_BYTES are held at once."""
     done = []
     for part in _parts(medium):
         for frame, faces in zip(part, find_faces(part), strict=True):
@@ -169,7 +139,7 @@ def _detected(detector: FaceDetector, frames: list[Frame]) -> list[list[Face]]:
 
 
 def _choose(frames: list[CroppedFrame], settings: CropSettings) -> tuple[list[CroppedFrame], int]:
-    """Frames with the faces that are wanted, their tracks numbered; and how many tracks were dropped as false finds."""
+    """Frames with the wanted faces alone, their tracks numbered; and how many tracks were dropped as false finds."""
     boxes = [np.array([face.box_xyxy for face in frame.faces]).reshape(-1, 4) for frame in frames]
     landmarks = [np.array([face.landmarks_xy for face in frame.faces]).reshape(-1, 5, 2) for frame in frames]
     probs = [np.array([face.prob for face in frame.faces], np.float32) for frame in frames]
@@ -214,14 +184,12 @@ def _crop_like_original(
 def _as_in(original: CroppedMedium, frames: list[Frame]) -> list[list[Face]]:
     faces: dict[int, list[Face]] = {}
     for row in original.rows:
-        box_xyxy = np.array([row[name] for name in BOX], np.float32)
-        landmarks_xy = np.array([row[name] for name in LANDMARK_COLUMNS], np.float32).reshape(5, 2)
-        faces.setdefault(row["frame_idx"], []).append(Face(True, row["prob"], box_xyxy, landmarks_xy, row["track_id"]))
+        faces.setdefault(row["frame_idx"], []).append(Face.of_row(row))
     return [faces.get(frame.frame_idx, []) for frame in frames]
 
 
 def _same_footage(frames: list[CroppedFrame], original: CroppedMedium, crops: Path) -> bool:
-    """Whether frames have the original's size and their first and last crops look like the original's."""
+    """Whether all frames have the original's size, and the first and the last crop look like the original's."""
     size = {"width": original.facts["width"], "height": original.facts["height"]}
     ours = [crop for frame in frames for crop in frame.crops]
     if len(ours) != len(original.rows) or any({"width": one.width, "height": one.height} != size for one in frames):
@@ -251,24 +219,3 @@ def _pixels(frame_HWC: np.ndarray, face: Face, settings: CropSettings) -> np.nda
     return crop_face(
         frame_HWC, face.box_xyxy, face.landmarks_xy, align=settings.align, margin=margin, size=settings.size
     )
-
-
-def _write(media_id: str, frames: list[CroppedFrame], crops: Path, settings: CropSettings) -> list[dict[str, Any]]:
-    """Write the crops in place of what an earlier attempt left, and give their rows of the faces table."""
-    folder = crops / media_id
-    empty_folder(folder)
-    rows = []
-    for frame in frames:
-        for face_idx, (face, crop) in enumerate(zip(frame.faces, frame.crops, strict=True)):
-            target = folder / f"{frame.frame_idx:06d}_{face_idx}{SUFFIXES[settings.format]}"
-            target.write_bytes(crop.encoded)  # no rename: a medium counts once its rows are kept, after its last crop
-            place = {"media_id": media_id, "frame_idx": frame.frame_idx, "face_idx": face_idx, "pts_s": frame.pts_s}
-            stored = {"sharpness": crop.sharpness, "path": target.relative_to(crops.parent).as_posix()}
-            rows.append(place | _face_columns(face) | stored)
-    return rows
-
-
-def _face_columns(face: Face) -> dict[str, Any]:
-    landmarks = [None] * len(LANDMARK_COLUMNS) if face.landmarks_xy is None else face.landmarks_xy.ravel().tolist()
-    own = {"track_id": face.track_id, "found": face.found, "prob": face.prob}
-    return own | dict(zip(BOX, face.box_xyxy.tolist())) | dict(zip(LANDMARK_COLUMNS, landmarks))

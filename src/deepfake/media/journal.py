@@ -1,4 +1,4 @@
-"""What a long stage has finished, one JSON line each: what makes it resumable after a kill at any moment."""
+"""The media that are finished, one JSON line each: a command that was killed at any moment goes on after them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _DECODER = json.JSONDecoder()
 class Journal:
     """Finished media, in the order in which they were finished; read line by line, as it may outgrow the memory.
 
-    The first line holds a digest of the settings: a journal of other settings is thrown away. A line that a kill
-    tore is ignored, and its medium done again. It stays when the table is written, so that media which join the data
-    set later are all that has to be done then.
+    A line that a kill tore is ignored, and its medium done again. The journal stays when the table is written: what
+    joins the data set later is then all that has to be done.
     """
 
     path: Path
     settings_digest: str
+    """The first line: a journal of other settings is thrown away."""
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Each medium's newest entry, a dict whose first key is media_id."""
