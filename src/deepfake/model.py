@@ -108,9 +108,9 @@ def as_frame(predictions: Sequence[Prediction]) -> pd.DataFrame:
         }
         for one in predictions
     ]
-    numbers = dict.fromkeys(("prob_fake", "lowest", "highest"), float)
-    numbers |= dict.fromkeys(("people", "faces", "frames"), int)
-    return pd.DataFrame(rows, dtype=object).astype(numbers)
+    types = dict.fromkeys(("prob_fake", "lowest", "highest"), "float64")
+    types |= dict.fromkeys(("people", "faces", "frames"), "int64")
+    return pd.DataFrame(rows, dtype=object).astype(types)
 
 
 def _checked(array: np.ndarray, dimensions: tuple[int, ...]) -> np.ndarray:
