@@ -8,7 +8,7 @@ from dataclasses import dataclass
 STRIDES = (1, 2, 4, 8)  # every stride-th frame is used
 FIXED_CUT = 0.4  # share of a medium's cropping time that fewer frames do not save: opening, seeking, first detections
 MARGIN = 1.1  # an effort fits when the time left is at least this multiple of its forecast
-RISE = 1.5  # effort rises when the time left is at least this multiple of the forecast; above MARGIN: no flutter
+RISE = 1.2  # effort rises when the time left is at least this multiple of the forecast; above MARGIN: no flutter
 KEEP = 0.9  # each new measurement multiplies the weight of the older ones by this: a rate follows some ten of them
 RESERVE_SHARE = 0.04  # share of the budget that is kept for what follows the last medium
 RESERVE_S = 3.0  # the least of that reserve
