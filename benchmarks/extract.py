@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +105,7 @@ def user_loop(path: str, crops: str) -> Faces:
     import cv2
 
     from deepfake.media.align import crop_face
-    from deepfake.media.cut import png_flags
+    from deepfake.media.store import png_flags
 
     numbers, frames = read_decord(path)
     height, width = frames.shape[1:3]
@@ -150,11 +150,11 @@ def run_pool(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
 
 
 def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Faces]]:
-    from deepfake.media.cut import Cut, CutSettings
+    from deepfake.media.crop import CroppedMedium, CropSettings
     from deepfake.media.medium import Limits
-    from deepfake.media.workers import Job, Pace, Setup, cut_all
+    from deepfake.media.workers import CropTask, Pace, WorkerSetup, crop_all
 
-    settings = CutSettings(
+    settings = CropSettings(
         num_frames=NUM_FRAMES,
         mode="faces",
         align="box",
@@ -168,13 +168,13 @@ def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
         limits=Limits(0, 0),
     )
     detector = {"detect_size": DETECT_SIZE, "min_face": MIN_FACE, "min_prob": MIN_PROB, "search_every": SEARCH_EVERY}
-    jobs = [Job(f"{number}_{Path(file).name}", Path(file), "video") for number, file in enumerate(files)]
-    setup = Setup(Path(crops), detector, settings)
-    for job, cut in cut_all(jobs, setup, Pace(num_workers=arm.processes, timeout_s=600)):
-        assert isinstance(cut, Cut), f"{job.path}: {cut}"
-        rows = [row for row in cut.rows if row["found"]]
+    tasks = [CropTask(f"{number}_{Path(file).name}", Path(file), "video") for number, file in enumerate(files)]
+    setup = WorkerSetup(Path(crops), detector, settings)
+    for task, cropped in crop_all(tasks, setup, Pace(num_workers=arm.processes, timeout_s=600)):
+        assert isinstance(cropped, CroppedMedium), f"{task.path}: {cropped}"
+        rows = [row for row in cropped.rows if row["found"]]
         boxes = [[row[side] for side in ("x0", "y0", "x1", "y1")] for row in rows]
-        yield str(job.path), [(row["frame_idx"], box, row["prob"]) for row, box in zip(rows, boxes, strict=True)]
+        yield str(task.path), [(row["frame_idx"], box, row["prob"]) for row, box in zip(rows, boxes, strict=True)]
 
 
 def run_arm(arm: Arm, files: list[str]) -> dict:
@@ -187,6 +187,7 @@ def run_arm(arm: Arm, files: list[str]) -> dict:
             if number == len(warm_ups):
                 began = time.perf_counter()
         seconds = time.perf_counter() - began
+    forkserver._forkserver._stop()  # the processes that it forked count once it has ended
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {"seconds": seconds / len(files), "faces": faces, "peak_mb": peak / 1024}
 
@@ -247,7 +248,7 @@ def describe(group: str, files: list[str], results: dict[str, list[dict]], cores
 def groups(media: list[Path], limit: int, folder: Path) -> dict[str, list[str]]:
     """Videos by name of the folder or file that was asked for, evenly picked; the demo set's where none was."""
     if not media:
-        from deepfake.forge.demo import render_demo
+        from deepfake.demo.render import render_demo
 
         render_demo(folder, seed=0, num_workers=os.cpu_count(), num_train=24, num_test=2)
         media = [folder / "media"]

@@ -36,8 +36,8 @@ def write_run(folder: Path, model: str, image_size: int) -> None:
     """runs/plain of five folds with random weights, as training leaves it."""
     import torch
 
+    from deepfake.arguments import load_config
     from deepfake.config import resolved
-    from deepfake.configure import load_config
     from deepfake.learn.checkpoint import save_detector
     from deepfake.learn.models import build_detector, resolve_spec
     from deepfake.tables import OOF
@@ -126,7 +126,7 @@ def seconds_of(arm: str, folder: Path, videos: Path) -> float:
 def pick(media: Path | None, folder: Path, limit: int) -> None:
     """folder/all: videos, evenly picked; folder/one: the first of them."""
     if media is None:
-        from deepfake.forge.demo import render_demo
+        from deepfake.demo.render import render_demo
 
         media = folder / "demo"
         render_demo(media, seed=0, num_workers=os.cpu_count(), num_train=24, num_test=2)

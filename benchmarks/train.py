@@ -3,10 +3,10 @@ training of it on real crops, (c) timm's own loader and step on the same crops.
 
     python benchmarks/train.py [--crops FOLDER]
 
-Without --crops, on crops of the demo set, cut by our extraction. Writes benchmarks/results/train-<hardware>.md.
+Without --crops, on crops of the demo set, as our extraction gives them. Writes benchmarks/results/train-<hardware>.md.
 
 Each arm is a process of its own that warms up first; the arms take turns, and the medians of the rounds count. (a) is
-a bare loop: forward, backward, optimiser. (b) is deepfake.learn.trainer.Trainer with deepfake.learn.dataset's loader
+a bare loop: forward, backward, optimiser. (b) is deepfake.learn.trainer.Trainer with deepfake.learn.data's loader
 under the default augmentation. (c) is that bare loop, which is what timm's train.py comes to, over
 timm.data.create_loader with train.py's settings (random resized window, flip, colour jitter, its prefetcher on a GPU).
 Model, precision, memory format, optimiser and loss are the same; on a CPU (a) and (b) keep freed memory as our stage
@@ -57,7 +57,7 @@ ON_GPU = (Task("tf_efficientnet_b4", 380, 64, 100), Task("convnext_base", 224, 1
 
 def cut_people(folder: Path, size: int) -> Path:
     """PNG crops of rendered people at `size` px, as extraction gives them, linked into real/ and fake/ of a folder."""
-    from deepfake.forge.demo import render_demo
+    from deepfake.demo.render import render_demo
     from deepfake.tables import FACES, MEDIA
 
     render_demo(folder / "people", seed=0, num_workers=os.cpu_count(), num_train=24, num_test=2)
@@ -133,11 +133,12 @@ def arm_a(task: Task, classes: Path) -> float:
 def arm_b(task: Task, classes: Path) -> float:
     from deepfake.config import AugmentConfig, Config
     from deepfake.learn.augment import build_augment
-    from deepfake.learn.dataset import CropDataset, train_loader
+    from deepfake.learn.data import CropDataset, train_loader
     from deepfake.learn.engine import prepare_process
+    from deepfake.learn.recipe import Phase, Recipe
     from deepfake.learn.sampling import EpochBatches, Rows
-    from deepfake.learn.trainer import Phase, Recipe, Trainer
-    from deepfake.stages.common import loader_workers
+    from deepfake.learn.trainer import Trainer
+    from deepfake.machine import loader_workers
 
     paths = sorted(classes.rglob("*.png"))
     paths = paths * -(-task.batch * task.steps // len(paths))

@@ -60,7 +60,7 @@ def deepfake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 @pytest.fixture(scope="session")
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small demo set: eight people to train on, two to test on; clips and stills, reals and fakes."""
-    from deepfake.forge.demo import render_demo
+    from deepfake.demo.render import render_demo
 
     def render(folder: Path) -> None:
         render_demo(folder / "people", seed=1, num_workers=2, num_train=8, num_test=2)

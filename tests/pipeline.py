@@ -178,6 +178,20 @@ def _peak_bytes(process: int) -> int:
 
 
 @contextlib.contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """SVT-AV1's encoder makes the thread that starts it a real-time one where it may, as for root: for good, unless it
+    is put back, and then all other processes starve."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Another process holds the lock file."""
     holding = "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('held'); input()"

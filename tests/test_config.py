@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 import deepfake
-from deepfake.config import Config, knobs, resolved, shaping
-from deepfake.configure import continue_run, help_text, load_config, presets
+from deepfake.arguments import as_arguments, as_options, continue_run, help_text, load_config, presets
+from deepfake.config import Config, known_knobs
 from deepfake.errors import UserError
+from deepfake.knobs import knobs, resolved, shaping
 
 OWN = "data.root=/raw/faces"  # with data of one's own no preset is read
 
 
 def value_of(config, key):
-    return {name: value for name, _, value in knobs(config)}[key]
+    return {one.key: one.value for one in knobs(config)}[key]
 
 
 @pytest.fixture
@@ -288,6 +289,22 @@ def test_the_resolved_configuration_survives_json_and_loads_again():
     assert (again.model, again.optim, again.data) == (config.model, config.optim, config.data)
 
 
+def test_a_configuration_can_be_written_as_arguments_and_read_again():
+    """As several processes that train together are given it."""
+    own = ["model.kwargs.a=1", "train.phases=[{trains: head, epochs: 1}, {trains: all}]", "name=1e3", "crop.size=256"]
+    for arguments in ([], [OWN, *own, "infer.tta=auto", "runs=[a,007]"], ["preset=cpu_small", OWN, "crop.size=256"]):
+        config = load_config(arguments)
+        assert load_config(as_arguments(config)) == config
+
+
+def test_keywords_are_arguments_whether_dotted_or_nested():
+    values = {"fold": 0, "data.root": Path("/raw/a b"), "train": {"epochs": 3}, "infer.tta": ["hflip"], "public": None}
+    assert as_options(values) == [
+        "fold=0", "data.root=/raw/a b", "train.epochs=3", 'infer.tta=["hflip"]', "public=null",
+    ]  # fmt: skip
+    assert load_config(as_options(values)).train.epochs == 3
+
+
 # --- going on with a run
 
 
@@ -341,12 +358,10 @@ def test_an_argument_of_the_model_may_be_said_again_but_not_changed(saved):
 
 
 def test_help_has_a_line_for_every_knob_with_type_default_and_words():
-    names = [key for key, _, _ in knobs(Config())]
-    lines = help_text(tuple(names)).splitlines()
-    assert [line.split("=")[0].strip() for line in lines] == names
-    assert all(
-        item.metadata["help"] and item.metadata["help"] in line for line, (_, item, _) in zip(lines, knobs(Config()))
-    )
+    known = known_knobs()
+    lines = help_text(tuple(known)).splitlines()
+    assert [line.split("=")[0].strip() for line in lines] == list(known)
+    assert all(one.about and one.about in line for line, one in zip(lines, known.values(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -355,7 +370,7 @@ def test_help_has_a_line_for_every_knob_with_type_default_and_words():
         ("optim.lr", ["optim.lr=0.0003", "float"]),
         ("crop.align", ["crop.align=box", "box|similarity"]),
         ("model.pretrained", ["model.pretrained=true", "bool"]),
-        ("data.layout", ["data.layout=auto", "auto|demo|dfdc"]),
+        ("data.layout", ["data.layout=auto", "auto|listing|dfdc"]),
         ("infer.tta", ['infer.tta=["identity", "hflip"]', "list[str]"]),
         ("paths.data", ["paths.data=data", "Path"]),
     ],

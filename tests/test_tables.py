@@ -8,21 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfake.contract import Column, Table
 from deepfake.errors import UserError
 from deepfake.files import digest, replacing, sha256, write_json
-from deepfake.tables import (
-    FACES,
-    FOLDS,
-    MEDIA,
-    TABLES,
-    Column,
-    Provenance,
-    Table,
-    differences,
-    is_current,
-    provenance_path,
-    read_provenance,
-)
+from deepfake.provenance import Provenance, differences, is_current, provenance_path, read_provenance
+from deepfake.tables import FACES, FOLDS, MEDIA, TABLES
 
 TOY = Table(
     "toy",
@@ -137,7 +127,7 @@ def test_a_faulty_table_is_not_written_over_a_good_one(tmp_path):
 
 @pytest.mark.parametrize("name", ["toy.parquet", "toy.csv"])
 def test_a_table_that_is_not_there_names_what_to_do(tmp_path, name):
-    with pytest.raises(UserError, match=rf"{name} does not exist: run the stage that writes it \(the toy table\)"):
+    with pytest.raises(UserError, match=rf"{name} does not exist: run the command that writes it \(the toy table\)"):
         TOY.read(tmp_path / name)
 
 
@@ -206,7 +196,7 @@ def test_a_table_is_current_for_what_made_it_alone(tmp_path):
     assert not is_current(path, MADE)
     TOY.write(toy(), path, MADE)
     assert is_current(path, MADE)
-    for other in (replace(MADE, stage="index"), replace(MADE, config={}), replace(MADE, inputs={"media": "cd"})):
+    for other in (replace(MADE, command="index"), replace(MADE, config={}), replace(MADE, inputs={"media": "cd"})):
         assert not is_current(path, other)
 
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,26 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(value: dict, path: Path) -> None:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. OSError where it cannot be read, ValueError where it holds something else."""
+    value = json.loads(path.read_text())
+    if not isinstance(value, dict):
+        raise ValueError(f"no JSON object but {type(value).__name__}")
+    return value
+
+
+def typed(record: dict[str, Any], **kinds: type | tuple[type, ...]) -> dict[str, Any]:
+    """`record`, which has these keys with values of these types. ValueError names the first that it lacks or has
+    otherwise."""
+    for name, kind in kinds.items():
+        if name not in record:
+            raise ValueError(f"{name!r} is missing")
+        if not isinstance(record[name], kind):
+            raise ValueError(f"{name!r} is {type(record[name]).__name__}")
+    return record
+
+
+def write_json(value: dict[str, Any], path: Path) -> None:
     """Indented JSON, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")

@@ -1,178 +1,14 @@
-"""The contracts between stages: each table's columns, key and checks; whole-or-nothing writes; provenance.
-
-Beside a table `t.parquet` lies `t.parquet.json`: which stage wrote it, from which settings and which input files.
-A stage whose provenance matches has nothing to do.
-"""
+"""The contracts between commands: every table, its key and its columns."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from deepfake.errors import UserError
-from deepfake.files import replacing, write_json
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: pandas dtype, a line for the data dictionary, whether it may be null, and its allowed values."""
-
-    dtype: str
-    about: str
-    nullable: bool = False
-    allowed: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table's contract. `check` is run on every write and every read."""
-
-    name: str
-    about: str
-    key: tuple[str, ...]
-    columns: dict[str, Column]
-
-    def check(self, frame: pd.DataFrame, where: str | Path = "") -> pd.DataFrame:
-        """`frame` with exactly this table's columns, in order and typed; UserError names the first fault."""
-        where = f" in {where}" if where else ""
-        missing = [name for name in self.columns if name not in frame]
-        extra = [name for name in frame if name not in self.columns]
-        if missing or extra:
-            raise UserError(f"{self.name} table{where}: missing columns {missing}, unknown columns {extra}")
-        for name, column in self.columns.items():  # before the types: bool(None) is False
-            self._check_values(frame[name], column, where)
-        try:
-            typed = frame[list(self.columns)].astype({name: column.dtype for name, column in self.columns.items()})
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{self.name} table{where}: a value has the wrong type ({error})") from error
-        for name in typed:
-            if typed[name].dtype.kind in "ib" and (typed[name] != frame[name]).fillna(False).any():
-                raise UserError(f"{self.name} table{where}: a value of {name!r} is no {typed[name].dtype}")
-        frame = typed
-        doubled = frame[frame.duplicated(list(self.key))]
-        if len(doubled):
-            first = dict(doubled.iloc[0][list(self.key)])
-            raise UserError(f"{self.name} table{where}: {len(doubled)} rows repeat a key, first {first}")
-        return frame.reset_index(drop=True)
-
-    def _check_values(self, values: pd.Series, column: Column, where: str) -> None:
-        if not column.nullable and values.isna().any():
-            raise UserError(f"{self.name} table{where}: {int(values.isna().sum())} empty values in {values.name!r}")
-        if column.allowed:
-            wrong = values[values.notna() & ~values.isin(list(column.allowed))]
-            if len(wrong):
-                allowed = ", ".join(column.allowed)
-                raise UserError(f"{self.name} table{where}: {values.name} = {wrong.iloc[0]!r}; allowed: {allowed}")
-
-    def empty(self) -> pd.DataFrame:
-        """A typed frame without rows."""
-        import pandas as pd
-
-        return self.check(pd.DataFrame({name: [] for name in self.columns}))
-
-    def write(self, frame: pd.DataFrame, path: Path, provenance: Provenance | None = None) -> pd.DataFrame:
-        """Write whole or not at all (.parquet or .csv), then the provenance; gives the checked frame back."""
-        frame = self.check(frame, path)
-        record = asdict(provenance) | {"rows": len(frame), "git_commit": git_commit()} if provenance else None
-        provenance_path(path).unlink(missing_ok=True)  # a kill between table and record must not leave the old one
-        with replacing(path) as temporary:
-            if path.suffix == ".parquet":
-                frame.to_parquet(temporary, index=False)
-            else:
-                frame.to_csv(temporary, index=False)
-        if record:
-            write_json(record, provenance_path(path))
-        return frame
-
-    def read(self, path: Path) -> pd.DataFrame:
-        """Read and check. UserError when the file is not there or is not this table."""
-        import pandas as pd
-
-        if not path.is_file():
-            raise UserError(f"{path} does not exist: run the stage that writes it (the {self.name} table) first")
-        dtypes = {name: column.dtype for name, column in self.columns.items()}
-        try:
-            if path.suffix == ".parquet":
-                frame = pd.read_parquet(path)
-            else:  # of what pandas takes for nothing, only the empty field is nothing here: `NA` is a name
-                frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=[""])
-        except (ValueError, OSError) as error:
-            raise UserError(
-                f"{path} is not a {self.name} table ({error}): remove it and run its stage again"
-            ) from error
-        try:
-            return self.check(frame, path)
-        except UserError as error:
-            raise UserError(f"{error}: remove it and run its stage again") from error
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """What shaped a table: the stage, its part of the configuration (plain JSON values), and its inputs' sha256."""
-
-    stage: str
-    config: dict
-    inputs: dict[str, str]
-
-
-def provenance_path(path: Path) -> Path:
-    """`faces.parquet` → `faces.parquet.json`."""
-    return path.with_name(path.name + ".json")
-
-
-def read_provenance(path: Path) -> Provenance | None:
-    """What lies beside the table at `path`; None when the table or its record is missing."""
-    record_path = provenance_path(path)
-    if not (path.is_file() and record_path.is_file()):
-        return None
-    try:
-        record = json.loads(record_path.read_text())
-        return Provenance(record["stage"], record["config"], record["inputs"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{record_path} is damaged ({error}): remove it, and the stage runs again") from error
-
-
-def is_current(path: Path, provenance: Provenance) -> bool:
-    """True when the table at `path` was written by the same stage from the same settings and inputs."""
-    return read_provenance(path) == Provenance(**json.loads(json.dumps(asdict(provenance))))
-
-
-def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
-    """Keys in which two nested dicts differ, as `crop.margin: 0.3 → 0.5`."""
-    found = []
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            found += differences(before, after, f"{prefix}{key}.")
-        elif before != after:
-            found.append(f"{prefix}{key}: {before} → {after}")
-    return found
-
-
-def git_commit() -> str | None:
-    """The commit of the code that is running, None outside a checkout."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
+from deepfake.contract import Column, Table
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 BOX = ("x0", "y0", "x1", "y1")
 LANDMARK_COLUMNS = tuple(f"{point}_{axis}" for point in LANDMARKS for axis in "xy")
 FACE_KEY = ("media_id", "frame_idx", "face_idx")
+VIEW_NAMES = ("identity", "hflip", "vflip", "rot90", "scale_down", "scale_up", "five_crop", "jpeg")  # test-time views
 
 _FACE_KEY_COLUMNS = {
     "media_id": Column("string", "the medium, as in the media table"),
@@ -233,13 +69,13 @@ FACES = Table(
     | {
         "pts_s": Column("float32", "time of the frame, seconds from the start"),
         "sharpness": Column("float32", "log2(1 + variance of the Laplacian) of the grey crop shrunk to 64 px"),
-        "path": Column("string", "crop, below data/<dataset>/"),
+        "path": Column("string", "file of the crop, below the data set's folder"),
     },
 )
 
 EXTRACTED = Table(
     "extracted",
-    "every medium that was cut: what was in it and what was done",
+    "every medium that was cropped: what was in it and what was done",
     ("media_id",),
     {
         "media_id": Column("string", "the medium, as in the media table"),
@@ -255,7 +91,7 @@ EXTRACTED = Table(
         "original": Column("string", "the medium whose boxes were taken", nullable=True),
         "tracks": Column("int32", "people: tracks of faces that were kept"),
         "tracks_dropped": Column("int32", "tracks that were dropped as false finds"),
-        "note": Column("string", "what is wrong with the file though it was cut", nullable=True),
+        "note": Column("string", "what is wrong with the file though it was cropped", nullable=True),
     },
 )
 
@@ -295,7 +131,7 @@ LOGITS = Table(
     (*FACE_KEY, "run", "fold", "view"),
     _FACE_KEY_COLUMNS
     | {
-        "run": Column("string", "name of the run; empty: the row of a medium that gets a stated logit instead"),
+        "run": Column("string", "name of the run; empty: the row of a medium that gets a fallback logit instead"),
         "fold": Column("string", "fold of the run whose model spoke: 0, 1, …, full"),
         "view": Column("string", "test-time view, as in infer.tta"),
     }
@@ -343,7 +179,7 @@ LEDGER = Table(
         "name": Column("string", "name of the submission: its folder"),
         "runs": Column("string", "the runs whose models speak in it, with commas between"),
         "config_sha256": Column(
-            "string", "sha256 of what shaped it: settings, weights, blend, stated logits, views, media"
+            "string", "sha256 of what shaped it: settings, weights, blend, fallback logits, views, media"
         ),
         "git_commit": Column("string", "commit of the code, empty outside a checkout", nullable=True),
         "cv_metric": Column("string", "what cv is: log_loss, auc, …", nullable=True),

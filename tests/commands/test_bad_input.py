@@ -240,7 +240,7 @@ def test_half_precision_needs_a_gpu_to_train_and_off_is_a_word(deepfake: Command
     [
         ("runs/pictures/fold0/config.json", ["config.json is damaged", "train it again"]),
         ("runs/pictures/fold0/best.json", ["best.json is missing or damaged"]),
-        ("data/pictures/faces.parquet", ["faces.parquet", "remove it and run its stage again"]),
+        ("data/pictures/faces.parquet", ["faces.parquet", "remove it and run its command again"]),
     ],
 )
 def test_a_damaged_file_is_named_with_what_to_do(deepfake: Command, trained: Path, name: str, words: list[str]) -> None:

@@ -159,7 +159,10 @@ def test_blend_and_inference_in_one_command(deepfake: Command, here: Path, demo_
     done = deepfake("blend", "infer", "runs=[a,b]", "name=mix", f"data.root={demo_root}", "blend.metric=macro_f1")
     assert done.status == 0, done.output
     record = json.loads((here / "runs/mix/blend.json").read_text())
-    assert set(record["worth"]) == {"a", "b"} and set(record["calibration_error"]) == {"plain_mean", "blend"}
+    assert set(record["leave_one_out_gain"]) == {"a", "b"} and set(record["calibration_error"]) == {
+        "plain_mean",
+        "blend",
+    }
     ledger = pd.read_csv(here / "submissions/ledger.csv")
     assert ledger.cv_metric.tolist() == ["macro_f1"] and ledger.cv[0] == pytest.approx(record["nested"]["blend"])
 

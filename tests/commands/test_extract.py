@@ -52,11 +52,11 @@ if any("multiprocessing" in word for word in sys.orig_argv):
     time.sleep(float(os.environ.get("SECONDS_TO_START", 0)))
     from deepfake.media import workers
 
-    def cut_medium(media_id, *arguments, cut=workers.cut_medium, **settings):
+    def crop_medium(media_id, *arguments, cut=workers.crop_medium, **settings):
         DEEDS.get(media_id, lambda: None)()
         return cut(media_id, *arguments, **settings)
 
-    workers.cut_medium = cut_medium
+    workers.crop_medium = crop_medium
 """
 
 
@@ -350,7 +350,7 @@ def test_what_was_extracted_before_the_table_had_all_its_columns_is_cut_anew(
         record_path.unlink()
         (small.folder / "faces.parquet").unlink()
     said = run(tmp_path, *command)
-    assert ("cutting small anew: faces_columns: None → " if finished else "starting anew") in said
+    assert ("cropping small anew: faces_columns: None → " if finished else "starting anew") in said
     assert small.contents() == before
 
 
@@ -449,7 +449,7 @@ def refilm(path: Path, change: Callable[[list[np.ndarray]], list[np.ndarray]]) -
     """Write a clip anew from changed frames."""
     import av
 
-    from deepfake.forge.encode import ClipFormat, write_clip
+    from deepfake.demo.encode import ClipFormat, write_clip
 
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -463,7 +463,7 @@ def refilm(path: Path, change: Callable[[list[np.ndarray]], list[np.ndarray]]) -
 @pytest.fixture(scope="module")
 def three_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a clip of ten frames: a large and a middling face, and a small one that soon goes."""
-    from deepfake.forge.encode import ClipFormat, write_clip
+    from deepfake.demo.encode import ClipFormat, write_clip
 
     root = tmp_path_factory.mktemp("three") / "three"
     root.mkdir()
@@ -476,9 +476,10 @@ def three_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _portrait(number: int, px_per_unit: float) -> list[np.ndarray]:
     """Ten frames of one person, 240 × 240 px."""
-    from deepfake.forge.heads import Camera, build_head, render_head
-    from deepfake.forge.identity import sample_identity
-    from deepfake.forge.motion import sample_motion
+    from deepfake.demo.heads import build_head, render_head
+    from deepfake.demo.identity import sample_identity
+    from deepfake.demo.motion import sample_motion
+    from deepfake.demo.pose import Camera
 
     rng = np.random.default_rng((3, number))
     head = build_head(sample_identity(rng), Camera(240, 240, px_per_unit, centre_xy=(120, 115)))

@@ -19,7 +19,7 @@ from pipeline import DIES_AT_A_RENAME, THOROUGH, Done, built, run, start
 
 if TYPE_CHECKING:
     from deepfake.config import Config
-    from deepfake.stages.plan import Plan
+    from deepfake.workspace.ensemble import Ensemble
 
 Command = Callable[..., Done]
 CLIPS, BROKEN, FACELESS = 24, 3, 3  # of which a tenth each
@@ -81,11 +81,11 @@ def whole(table: pd.DataFrame) -> bool:
     return len(table) == CLIPS + BROKEN + FACELESS and bool(table.label.between(0, 1).all())
 
 
-def test_broken_and_faceless_media_are_counted_and_get_what_is_stated(deepfake: Command, done_here: Path) -> None:
+def test_broken_and_faceless_media_are_counted_and_get_a_fallback(deepfake: Command, done_here: Path) -> None:
     here, said = done_here, (done_here / "screen.txt").read_text()
     assert whole(submission(here))
     for reason, count in (("no_face", FACELESS), ("unreadable", BROKEN)):
-        assert f"{count} of 30 (10.0 %) test media got the stated logit" in said
+        assert f"{count} of 30 (10.0 %) test media got the fallback logit" in said
         assert f"{reason}: " in said
     scores = pd.read_csv(here / "submissions/people_odd/scores.csv")
     assert scores.fallback.value_counts().to_dict() == {"no_face": FACELESS, "unreadable": BROKEN}
@@ -112,17 +112,19 @@ def few(here: Path) -> Path:
     return here
 
 
-def test_changed_stated_logits_are_stated_anew(deepfake: Command, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepfake.stages import infer
+def test_changed_fallback_logits_are_handed_in_anew(
+    deepfake: Command, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepfake.commands import infer
 
-    def changed(cfg: Config, read: Callable[[Config], Plan] = infer.read_plan) -> Plan:
-        plan = read(cfg)
-        return replace(plan, fallbacks=plan.fallbacks | {"no_face": {"logit": 1.25, "from": "a test"}})
+    def changed(cfg: Config, read: Callable[[Config], Ensemble] = infer.ensemble_of) -> Ensemble:
+        ensemble = read(cfg)
+        return replace(ensemble, fallbacks=ensemble.fallbacks | {"no_face": {"logit": 1.25, "from": "a test"}})
 
     assert deepfake(*INFER).status == 0
-    monkeypatch.setattr(infer, "read_plan", changed)
+    monkeypatch.setattr(infer, "ensemble_of", changed)
     done = deepfake(*INFER)
-    assert done.status == 0 and "stated logit 1.250 (a test): no_face: faceless0.png" in done.output, done.output
+    assert done.status == 0 and "fallback logit 1.250 (a test): no_face: faceless0.png" in done.output, done.output
     table = submission(few).set_index("filename").label
     assert table["faceless0.png"] == pytest.approx(1 / (1 + np.exp(-1.25)))
     assert "infer    up to date" in deepfake(*INFER).output
@@ -132,13 +134,13 @@ def test_a_valid_submission_lies_there_before_the_first_medium_is_scored(
     deepfake: Command, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever lies there from before; one that is valid stays."""
+    from deepfake.commands import infer
     from deepfake.errors import UserError
-    from deepfake.stages import infer
 
     def load_nothing(*_: object) -> None:
         raise UserError("no models today")
 
-    monkeypatch.setattr(infer, "load_panel", load_nothing)
+    monkeypatch.setattr(infer, "predictor_of", load_nothing)
     folder = few / "submissions/people_odd"
     folder.mkdir(parents=True)
     names = ["broken1.mp4", "clip00.mp4", "clip01.mp4", "clip02.mp4", "faceless0.png"]
@@ -223,17 +225,17 @@ PASS_S = 4.0
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
-    from deepfake.learn.panel import Panel
+    from deepfake.learn.predictor import Predictor
 
-    slow, score, monotonic = Slow(), Panel.score, time.monotonic
+    slow, score, monotonic = Slow(), Predictor.score, time.monotonic
 
-    def slowly(self: Panel, crops: list[Path], *, views: list[str], members: int) -> np.ndarray:
+    def slowly(self: Predictor, crops: list[Path], *, views: list[str], members: int) -> np.ndarray:
         passes = len(crops) * len(views) * members
         slow.passes += passes
         slow.skipped_s += PASS_S * passes
         return score(self, crops, views=views, members=members)
 
-    monkeypatch.setattr(Panel, "score", slowly)
+    monkeypatch.setattr(Predictor, "score", slowly)
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + slow.skipped_s)
     return slow
 
@@ -288,7 +290,7 @@ def test_a_deadline_before_the_first_medium_still_leaves_every_row(deepfake: Com
     assert done.status == 0, done.output
     table = submission(here)
     assert whole(table) and table.label.nunique() == 1
-    assert "30 of 30 (100.0 %) test media got the stated logit" in done.output and "late: " in done.output
+    assert "30 of 30 (100.0 %) test media got the fallback logit" in done.output and "late: " in done.output
 
 
 # Leaves for a network namespace of its own, in which there is no interface that is up.

@@ -121,8 +121,8 @@ def test_unreadable_and_faceless_media_are_listed_and_get_the_fallback(
     folder = here / "submissions/people_broken"
     problems = pd.read_csv(folder / "infer_problems.csv").set_index("media_id")
     assert problems.error.to_dict() == {"empty.png": "empty", "grey.png": "no_face", "text.mp4": "corrupt"}
-    assert "1 of 4 (25.0 %) test media got the stated logit" in said and "no_face: grey.png" in said
-    assert "2 of 4 (50.0 %) test media got the stated logit" in said and "unreadable: empty.png, text.mp4" in said
+    assert "1 of 4 (25.0 %) test media got the fallback logit" in said and "no_face: grey.png" in said
+    assert "2 of 4 (50.0 %) test media got the fallback logit" in said and "unreadable: empty.png, text.mp4" in said
     labels = pd.read_csv(folder / "submission.csv").set_index("filename").label
     stated = json.loads((folder / "config.json").read_text())["fallbacks"]
     reasons = {"empty.png": "unreadable", "grey.png": "no_face", "text.mp4": "unreadable"}

@@ -1,4 +1,4 @@
-"""Files that somebody names are judged, without labels, an index or a data set."""
+"""Files that somebody names are predicted, without labels, an index or a data set."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from pipeline import Done, start, wait_until
-
-from deepfake.stages.verdict import Verdict
 
 Command = Callable[..., Done]
 
@@ -119,9 +117,9 @@ def test_what_cannot_be_judged_is_named(
         (["infer", "files/plain.png", "json=files/plain.png"], "would be replaced"),
         (["infer", "files", "json=files"], "json=files is a folder"),
         (["infer", "files", "pictures=files/notes.txt"], "pictures=files/notes.txt is a file"),
-        (["judge"], "judge needs files"),
-        (["ledger", "infer", "files"], "'files' is a file, which only infer and check take"),
-        (["train", "infer", "files"], "'files' is a file, which only infer and check take"),
+        (["predict"], "predict needs files"),
+        (["ledger", "infer", "files"], "'files' is a file, which only infer, predict, check take"),
+        (["train", "infer", "files"], "'files' is a file, which only infer, predict, check take"),
     ],
 )
 def test_what_is_typed_wrong_is_answered(
@@ -139,29 +137,24 @@ def test_the_run_has_to_be_clear(deepfake: Command, trained: Path, files: Path, 
     for name in ("one", "two"):
         shutil.copytree(trained / "runs/people", tmp_path / "runs" / name)
     done = deepfake("infer", "files")
-    assert done.status == 2 and "2 runs could judge: choose one of one, two by name=" in done.output
+    assert done.status == 2 and "2 runs could predict: choose one of one, two by name=" in done.output
     shutil.copy(files / "plain.png", tmp_path / "train.png")  # a word that begins like a key
     done = deepfake("infer", "files/*.png", "train.png", "name=two", "fold=1")
     assert "2 files: 2 without a face" in done.output
     assert done.status == 0 and "by two fold 1" in done.output and "highest" not in done.output
 
 
-def test_a_verdict_is_by_logits_where_probabilities_end() -> None:
-    verdicts = [Verdict.seen("x", pd.DataFrame(), {"note": None}, (logit,) * 3, 50.0) for logit in (60, 50, 45)]
-    assert [one.verdict for one in verdicts] == ["fake", "fake", "real"]
-
-
-# A prelude: a process that cuts media comes to no end once the first one's crops are there.
+# A prelude: a process that crops media comes to no end once the first one's crops are there.
 LINGERS = """
 import sys, time
 if any("multiprocessing" in word for word in sys.orig_argv):
     from deepfake.media import workers
 
-    def cut_medium(*arguments, cut=workers.cut_medium, **settings):
-        cut(*arguments, **settings)
+    def crop_medium(*arguments, crop=workers.crop_medium, **settings):
+        crop(*arguments, **settings)
         time.sleep(600)
 
-    workers.cut_medium = cut_medium
+    workers.crop_medium = crop_medium
 """
 
 

@@ -11,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-from deepfake import layout
-from deepfake.configure import load_config, presets
+from deepfake.arguments import load_config, presets
+from deepfake.commands.train.setup import build_model, build_recipe, training_batches, training_data
 from deepfake.errors import UserError
 from deepfake.learn.distributed import ALONE
 from deepfake.learn.engine import Precision
 from deepfake.learn.models import resolve_spec
 from deepfake.learn.trainer import Trainer
-from deepfake.stages.setup import build_model, build_recipe, training_batches, training_data
 from deepfake.tables import LANDMARK_COLUMNS
 
 RECIPES = (
@@ -43,13 +42,13 @@ def test_every_recipe_says_what_to_type_how_long_it_takes_and_what_to_expect():
 
 @pytest.fixture
 def crops(tmp_path: Path) -> pd.DataFrame:
-    """Eight reals and a fake of each, at the same place of the same frame; pictures of 40 px below data/x."""
+    """Eight reals and a fake of each, at the same place of the same frame; pictures of 40 px."""
     rng = np.random.default_rng(0)
     rows = []
     for number in range(8):
         for label in (0, 1):
             path = f"crops/{number}_{label}.png"
-            target = layout.dataset_folder(tmp_path / "data", "x") / path
+            target = tmp_path / path
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(target)
             row = {"media_id": f"{number}_{label}", "label": label, "method": f"{label * (1 + number % 2)}"}
@@ -67,7 +66,7 @@ def test_a_recipe_trains_two_steps_of_each_phase_without_downloading(name: str, 
     if cfg.augment.random_crop:
         cfg = dataclasses.replace(cfg, augment=dataclasses.replace(cfg.augment, random_crop=24))
     detector, recipe = build_model(cfg), build_recipe(cfg)
-    data, batches = training_data(cfg, crops, detector.spec), training_batches(cfg, crops, ALONE)
+    data, batches = training_data(cfg, tmp_path, crops, detector.spec), training_batches(cfg, crops, ALONE)
     collated = [torch.utils.data.default_collate([data[key] for key in keys]) for keys in batches]
     assert [len(batch[0]) for batch in collated] == [8, 8]
     steps = [len(collated)] * recipe.epochs
@@ -85,7 +84,7 @@ def test_a_recipe_trains_two_steps_of_each_phase_without_downloading(name: str, 
 def test_mixing_of_pairs_is_refused_where_there_are_none(crops: pd.DataFrame, tmp_path: Path):
     cfg = load_config(["preset=dfdc_b4", "data.root=x", f"paths.data={tmp_path / 'data'}", "model.name=test_resnet"])
     spec = resolve_spec("test_resnet", image_size=380)
-    assert (training_data(cfg, crops, spec).twins >= 0).sum() == 8
+    assert (training_data(cfg, tmp_path, crops, spec).twins >= 0).sum() == 8
     crops.loc[crops.label == 1, "x0"] += 2  # the fakes' faces lie elsewhere
     with pytest.raises(UserError, match=r"augment\.pair_mixup=0\.3, but no fake has a crop at its original's place"):
-        training_data(cfg, crops, spec)
+        training_data(cfg, tmp_path, crops, spec)

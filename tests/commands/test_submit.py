@@ -13,14 +13,17 @@ import pandas as pd
 import pytest
 from pipeline import TINY, Done, locked
 
-from deepfake.config import Config, SubmitConfig, resolved
-from deepfake.configure import load_config
+from deepfake.arguments import load_config
+from deepfake.config import Config
 from deepfake.errors import UserError
-from deepfake.score.blend import Blend, Recipe
+from deepfake.knobs import resolved
+from deepfake.score.blending import Blend, BlendOptions
 from deepfake.score.formats import FORMATS
-from deepfake.stages.plan import Plan
-from deepfake.stages.submit import write_draft, write_submission
+from deepfake.sections import SubmitConfig
+from deepfake.settings import dataset_of, expected_of
 from deepfake.tables import LEDGER, MEDIA, OOF, SCORES
+from deepfake.workspace.ensemble import Ensemble
+from deepfake.workspace.submission import Submission
 
 Command = Callable[..., Done]
 NAMES = ["a.mp4", "b.mp4", "c.mp4", "d.png"]
@@ -90,7 +93,7 @@ def test_a_sample_submission_says_what_is_right(deepfake: Command, clips: Path, 
     [
         (["check"], ["check needs a file"]),
         (["check", "no/such.csv", "data.root=clips"], ["unreadable: no/such.csv: No such file"]),
-        (["train", "x/submission.csv"], ["'x/submission.csv' is a file, which only infer and check take"]),
+        (["train", "x/submission.csv"], ["'x/submission.csv' is a file, which only infer, predict, check take"]),
         (["check", "a.csv", "b.csv"], ["one file at a time"]),
         (["check", "a.csv", "data.name=other"], ["data/other/media.parquet does not exist"]),
         (["check", "a.csv", "data.root=clips", "submit.format=dfcd"], ["submit.format=dfcd", "dfdc"]),
@@ -182,7 +185,7 @@ def test_a_foreign_file_is_compared_with_what_its_blend_was_fitted_on(
     (tmp_path / "team.csv").write_text(SURE)
     plant_run(tmp_path, "a", {"identity": -20.0, "hflip": -20.0}, ["identity", "hflip"])
     plant_run(tmp_path, "b", {"identity": 5.2, "hflip": -50.0}, ["identity", "hflip"])
-    blend = Blend(("a", "b"), Recipe(inverted=("a",)), (0.05, 0.5), offset=-0.4)  # 20 / 20 + 5.2 / 2 - .4
+    blend = Blend(("a", "b"), BlendOptions(inverted=("a",)), (0.05, 0.5), offset=-0.4)  # 20 / 20 + 5.2 / 2 - .4
     record = {"blend": blend.to_json(), "of_fewer_runs": [], "views": ["identity"], "weights_sha256": {"a": {}}}
     (tmp_path / "runs/mix").mkdir()
     (tmp_path / "runs/mix/blend.json").write_text(json.dumps(record))
@@ -217,14 +220,10 @@ def test_a_check_finds_the_tables_where_the_submission_was_written_from(
 def test_a_tuned_threshold_goes_before_the_setting_as_the_logit_that_it_is(
     here: Path, tuned: float | None, labels: list[int]
 ) -> None:
-    blend = Blend(("one",), Recipe(threshold=tuned is not None), (1.0,), threshold=tuned or 0.0)
-    plan = Plan([], [blend], ["identity"], {}, "clips")
-    cfg = Config(name="x", submit=SubmitConfig(format="aifactory", threshold=0.75))
-    logits = pd.Series([-60.0, 0.0, 10.0, 45.0], index=[f"test/{name}" for name in NAMES])
-    path = write_submission(cfg, "x", logits, runs=["one"], config_sha256="0" * 64, threshold=plan.threshold)
+    blend = Blend(("one",), BlendOptions(threshold=tuned is not None), (1.0,), threshold=tuned or 0.0)
+    logits = [-60.0, 0.0, 10.0, 45.0]
+    path = submit(here, logits, blend=blend, format="aifactory", threshold=0.75)
     assert pd.read_csv(path).label.tolist() == labels
-    write_draft(cfg, "y", logits, threshold=plan.threshold)
-    assert (path.parent.parent / "y/submission.csv").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(("threshold", "label"), [(0.0, 1), (1.0, 0)])
@@ -236,14 +235,28 @@ def test_a_threshold_of_0_or_1_decides_for_all(here: Path, threshold: float, lab
 # --- ledger
 
 
+PLAIN = Blend(("one",), BlendOptions(), (1.0,))
+
+
 def submit(
-    folder: Path, logits: list[float], name: str = "x", cv: float | None = None, **settings: str | float
+    folder: Path,
+    logits: list[float],
+    name: str = "x",
+    cv: float | None = None,
+    blend: Blend = PLAIN,
+    **settings: str | float,
 ) -> Path:
     """What infer does once it has logits."""
     cfg = Config(name=name, submit=SubmitConfig(**settings))
     media_logits = pd.Series(logits, index=[f"test/{name}" for name in NAMES])
-    measured = {"cv": cv, "cv_metric": "log_loss" if cv else None}
-    return write_submission(cfg, name, media_logits, runs=["one", "two"], config_sha256="0" * 64, **measured)
+    expected = expected_of(cfg, dataset_of(cfg), media_logits.index.to_series())
+    threshold = Ensemble("one", [], [blend], ["identity"]).decision_logit(cfg.submit.threshold)
+    row = {"runs": "one,two", "config_sha256": "0" * 64, "cv": cv, "cv_metric": "log_loss" if cv else None}
+    submission = Submission(cfg.paths.submissions / name)
+    flat = submission.write(expected, media_logits, threshold=threshold, row=row)
+    if cfg.submit.to == "kaggle":
+        submission.hand_to_kaggle(expected, cfg.submit.competition, cfg.submit.message, flat)
+    return submission.file(expected)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -27,7 +28,7 @@ from deepfake.learn.checkpoint import (
     save_detector,
     save_state,
 )
-from deepfake.learn.facts import detector_json, read_facts
+from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import build_detector, resolve_spec
 from deepfake.learn.weights import load_weights
 
@@ -44,18 +45,26 @@ def certain(name="test_efficientnet", seed=0, **given):
     return detector
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """A saved detector and the path of its weights."""
-    detector = certain()
-    path = tmp_path / "best.safetensors"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A detector and the path of its weights, neither to be changed."""
+    detector, path = certain(), tmp_path_factory.mktemp("made") / "best.safetensors"
     save_detector(path, detector, {"dataset": "demo", "prior_logit": 0.5})
     return detector, path
 
 
+@pytest.fixture
+def saved(made, tmp_path):
+    """A saved detector, not to be changed, and the path of weights of its own."""
+    detector, path = made
+    for file in path.parent.iterdir():
+        shutil.copy(file, tmp_path)
+    return detector, tmp_path / path.name
+
+
 def rewrite(path, **changes):
     """Change what the JSON beside a weight file says."""
-    detector_json(path).write_text(json.dumps(read_facts(path) | changes))
+    metadata_path(path).write_text(json.dumps(read_metadata(path) | changes))
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
@@ -69,29 +78,30 @@ def test_a_loaded_detector_gives_the_very_logits(tmp_path, name):
     assert loaded.spec == detector.spec
 
 
-def test_facts_lie_beside_the_weights(saved):
+def test_metadata_lies_beside_the_weights(saved):
     _, path = saved
-    assert detector_json(path) == path.with_name("best.json")
-    facts = read_facts(path)
-    assert (facts["dataset"], facts["prior_logit"], facts["model"]["name"]) == ("demo", 0.5, "test_efficientnet")
-    assert set(facts["versions"]) == {"timm", "torch"}
-    assert len(facts["golden"]) == 4
+    assert metadata_path(path) == path.with_name("best.json")
+    metadata = read_metadata(path)
+    assert (metadata["dataset"], metadata["prior_logit"]) == ("demo", 0.5)
+    assert metadata["model"]["name"] == "test_efficientnet"
+    assert set(metadata["versions"]) == {"timm", "torch"}
+    assert len(metadata["golden"]) == 4
     assert {file.name for file in path.parent.iterdir()} == {"best.json", "best.safetensors"}
 
 
-def test_reading_facts_does_not_wait_for_torch():
-    code = "import deepfake.learn.facts, sys; assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
+def test_reading_metadata_does_not_wait_for_torch():
+    code = "import deepfake.learn.metadata, sys; assert not {'torch', 'timm', 'numpy'} & sys.modules.keys()"
     source = Path(deepfake.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=source, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "3"])
-def test_facts_that_are_none_are_a_users_error(saved, content):
+def test_damaged_metadata_is_a_users_error(saved, content):
     _, path = saved
-    detector_json(path).write_text(content)
+    metadata_path(path).write_text(content)
     with pytest.raises(UserError, match=r"best\.json is missing or damaged: remove .*, train it again"):
-        read_facts(path)
+        read_metadata(path)
 
 
 def test_saving_and_loading_leave_the_detector_and_chance_alone(tmp_path):
@@ -111,7 +121,7 @@ def test_a_compiled_detector_is_saved_like_any_other(saved):
     compiled(IMAGES)
     save_detector(path.with_name("compiled.safetensors"), compiled, {})
     assert path.with_name("compiled.safetensors").read_bytes() == path.read_bytes()
-    assert read_facts(path.with_name("compiled.safetensors"))["golden"] == read_facts(path)["golden"]
+    assert read_metadata(path.with_name("compiled.safetensors"))["golden"] == read_metadata(path)["golden"]
 
 
 @pytest.mark.parametrize("name", ["best.safetensors", "best.json"])
@@ -134,17 +144,17 @@ def test_a_foreign_file_is_a_users_error(saved, name, content):
 @pytest.mark.parametrize("change", [{"name": "test_vit"}, {"name": "nothing"}, {"kwargs": {"colour": 1}}, {"size": 3}])
 def test_weights_of_another_model_are_a_users_error(saved, change):
     _, path = saved
-    facts = read_facts(path)
-    detector_json(path).write_text(json.dumps(facts | {"model": facts["model"] | change}))
+    metadata = read_metadata(path)
+    metadata_path(path).write_text(json.dumps(metadata | {"model": metadata["model"] | change}))
     with pytest.raises(UserError):
         load_detector(path)
 
 
 def test_a_missing_fact_is_a_users_error(saved):
     _, path = saved
-    facts = read_facts(path)
+    metadata = read_metadata(path)
     for key in ("golden", "model", "versions"):
-        detector_json(path).write_text(json.dumps({name: value for name, value in facts.items() if name != key}))
+        metadata_path(path).write_text(json.dumps({name: value for name, value in metadata.items() if name != key}))
         with pytest.raises(UserError, match=rf"best\.json has no '{key}', it is damaged .* train it again"):
             load_detector(path)
 
@@ -179,7 +189,7 @@ def test_golden_logits_are_in_full_precision_whatever_is_around(saved):
         save_detector(path, detector, {})
         load_detector(path)
     with torch.no_grad():
-        assert read_facts(path)["golden"] == detector(golden_images(64)).tolist() == golden_logits(detector)
+        assert read_metadata(path)["golden"] == detector(golden_images(64)).tolist() == golden_logits(detector)
 
 
 def test_with_other_versions_the_same_computation_is_accepted(saved):
@@ -202,7 +212,7 @@ def test_with_other_versions_the_same_computation_is_accepted(saved):
 )
 def test_another_computation_with_the_same_weights_is_refused(saved, change):
     _, path = saved
-    rewrite(path, model=read_facts(path)["model"] | change, versions={"timm": "0.9.1", "torch": "2.4.0"})
+    rewrite(path, model=read_metadata(path)["model"] | change, versions={"timm": "0.9.1", "torch": "2.4.0"})
     message = (
         rf"best\.safetensors was trained with timm 0\.9\.1 and torch 2\.4\.0, and computes something else with timm "
         rf"{timm.__version__} and torch .* here \(.* was -?\d+\.\d+ and is -?\d+\.\d+\): install those versions, or"
@@ -224,7 +234,7 @@ def test_a_timm_that_builds_something_else_by_that_name_is_refused(saved, monkey
 def test_weights_of_another_training_are_refused(saved, versions):
     _, path = saved
     safetensors.torch.save_file(certain(seed=1).backbone.state_dict(), path)
-    rewrite(path, versions=read_facts(path)["versions"] | versions)
+    rewrite(path, versions=read_metadata(path)["versions"] | versions)
     with pytest.raises(UserError, match="computes something else" if versions else "are not of one training"):
         load_detector(path)
 
@@ -232,7 +242,7 @@ def test_weights_of_another_training_are_refused(saved, versions):
 @pytest.mark.parametrize("share", [0.5, 1.5])
 def test_a_difference_is_refused_from_two_hundredths_on(saved, share):
     _, path = saved
-    golden = read_facts(path)["golden"]
+    golden = read_metadata(path)["golden"]
     rewrite(path, golden=[logit + share * 0.02 * (1 + abs(logit)) for logit in golden])
     if share < 1:
         load_detector(path)
@@ -292,21 +302,20 @@ WRITERS = {
 READERS = {
     "last.pt": load_state,
     "best.safetensors": load_detector,
-    **dict.fromkeys(
-        ["w.pth", "w.pt", "w.bin", "w", "w.pth.tar", "w.safetensors"], lambda path: load_weights(certain(), path)
-    ),
 }
+STARTS = ("w.pth", "w.pt", "w.bin", "w", "w.pth.tar", "w.safetensors")
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("writer", WRITERS)
-@pytest.mark.parametrize("name", READERS)
-def test_code_in_a_file_is_refused_and_not_run(saved, tmp_path, name, writer):
-    WRITERS[writer](Code(tmp_path / "ran"), tmp_path / name)
-    with pytest.raises(UserError, match=name) as caught:
-        READERS[name](tmp_path / name)
-    assert not (tmp_path / "ran").exists()
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", [*READERS, *STARTS])
+def test_code_in_a_file_is_refused_and_not_run(saved, tmp_path, name):
+    read = READERS.get(name) or functools.partial(load_weights, saved[0])
+    for writer, write in WRITERS.items():
+        write(Code(tmp_path / "ran"), tmp_path / name)
+        with pytest.raises(UserError, match=name) as caught:
+            read(tmp_path / name)
+        assert not (tmp_path / "ran").exists(), writer
+        assert "\n" not in str(caught.value), writer
 
 
 def test_that_code_would_run_if_it_were_unpickled(tmp_path):

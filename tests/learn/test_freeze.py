@@ -9,7 +9,7 @@ from torch import nn
 
 from deepfake.errors import UserError
 from deepfake.learn.freeze import train_only, training_mode
-from deepfake.learn.optim import build_optimizer
+from deepfake.learn.optimiser import build_optimizer
 
 
 @cache

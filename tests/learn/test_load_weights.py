@@ -134,6 +134,19 @@ def test_a_file_that_may_not_be_read_is_refused_by_name(tmp_path, detector, monk
         load_weights(detector, tmp_path / "w.pth")
 
 
+def test_a_mistake_of_ours_is_not_called_damage(tmp_path, detector, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise AttributeError("no such name")
+
+    (tmp_path / "w.pth").write_bytes(b"x")
+    (tmp_path / "w.safetensors").write_bytes(b"x")
+    monkeypatch.setattr(torch, "load", broken)
+    monkeypatch.setattr(safetensors.torch, "load_file", broken)
+    for name in ("w.pth", "w.safetensors"):
+        with pytest.raises(AttributeError, match="no such name"):
+            load_weights(detector, tmp_path / name)
+
+
 @pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, {"state_dict": [1]}, {0: torch.zeros(1)}], ids=str)
 def test_what_is_no_state_dict_is_refused(tmp_path, detector, content):
     torch.save(content, tmp_path / "w.pth")

@@ -58,6 +58,31 @@ def test_a_spec_survives_json():
     assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 3}, "size is unknown"),
+        ({"name": None}, "name=None"),
+        ({"image_size": "64"}, "image_size='64'"),
+        ({"mean": [0.5, 0.5]}, r"mean=\[0\.5, 0\.5\]"),
+        ({"std": ["1", "1", "1"]}, "std="),
+        ({"kwargs": None}, "kwargs=None"),
+    ],
+)
+def test_what_is_no_spec_is_refused_by_what_is_wrong_in_it(change, message):
+    with pytest.raises(ValueError, match=message):
+        ModelSpec.from_json(resolve_spec("test_resnet").to_json() | change)
+
+
+def test_what_is_half_a_spec_or_none_is_refused():
+    whole = resolve_spec("test_resnet").to_json()
+    for key in whole.keys() - {"resize", "drop_path_rate"}:
+        with pytest.raises(ValueError, match=f"{key} is missing"):
+            ModelSpec.from_json({name: value for name, value in whole.items() if name != key})
+    with pytest.raises(ValueError, match="a list"):
+        ModelSpec.from_json([])
+
+
 def test_a_spec_of_before_resize_and_stochastic_depth_is_read():
     spec = resolve_spec("test_resnet", drop_rate=0.5)
     old = {key: value for key, value in spec.to_json().items() if key not in ("resize", "drop_path_rate")}
@@ -219,6 +244,15 @@ def test_without_the_hub_the_message_says_what_to_give(monkeypatch, error):
     assert "\n" not in str(caught.value)
 
 
+def test_a_mistake_of_ours_is_not_called_the_users(monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise TypeError("missing argument")
+
+    monkeypatch.setattr(timm, "create_model", broken)
+    with pytest.raises(TypeError, match="missing argument"):
+        build_detector(resolve_spec("test_resnet"))
+
+
 def test_without_the_hub_fresh_weights_are_not_its_fault(monkeypatch):
     def broken(*_args, **_kwargs):
         raise RuntimeError("out of memory")
@@ -230,12 +264,12 @@ def test_without_the_hub_fresh_weights_are_not_its_fault(monkeypatch):
 
 # --- the last layer in full precision
 
-MANY = torch.randint(0, 256, (64, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+MANY = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
 def fresh(name):
     torch.manual_seed(0)
-    return build_detector(resolve_spec(name, image_size=64)).eval()
+    return build_detector(resolve_spec(name, image_size=32)).eval()
 
 
 def bf16():
@@ -253,12 +287,13 @@ def test_logits_under_autocast_are_not_rounded(name):
 
 
 def test_without_it_different_images_tie():
-    detector = fresh("test_resnet")
+    detector, images = fresh("test_resnet"), torch.cat([MANY, MANY.flip(3)])
     with torch.inference_mode(), bf16():
-        logits = detector(MANY)
+        logits = detector(images)
         detector.backbone.fc._forward_hooks.clear()
-        rounded = detector(MANY)
-    assert len(rounded.unique()) < 3 / 4 * len(MANY)
+        rounded = detector(images)
+    assert len(logits.unique()) == len(images)
+    assert len(rounded.unique()) < 3 / 4 * len(images)
     torch.testing.assert_close(rounded, logits, rtol=2**-8, atol=1e-3)
 
 
@@ -289,8 +324,9 @@ def test_a_copy_of_a_detector_is_as_precise():
     twin = copy.deepcopy(detector)
     with torch.no_grad(), bf16():
         twin.backbone.fc.bias += 1
-        torch.testing.assert_close(twin(MANY), detector(MANY) + 1)
-        assert (twin(MANY) != twin(MANY).bfloat16()).any()
+        logits = twin(MANY)
+        torch.testing.assert_close(logits, detector(MANY) + 1)
+    assert (logits != logits.bfloat16()).any()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

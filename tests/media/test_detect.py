@@ -4,32 +4,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from rendered import landmarks, person, photographed
 from torchvision.ops import box_iou
 
-from deepfake.forge.heads import Camera, build_head, render_head
-from deepfake.forge.identity import sample_identity
-from deepfake.forge.motion import HeadState
 from deepfake.media.detect import FaceDetector
 from deepfake.media.likeness import likeness, scenes
 
 torch.set_num_threads(1)
 
 
-def person(seed, *, height=180, width=240, px_per_unit=45.0, centre_xy=(100.0, 85.0)):
-    """A rendered head before a backdrop, to be photographed in a state."""
-    return build_head(sample_identity(np.random.default_rng(seed)), Camera(height, width, px_per_unit, centre_xy))
-
-
-def photographed(head, **state):
-    return render_head(head, HeadState(**state), np.random.default_rng(0)).image_HW3
-
-
 @pytest.fixture(scope="module")
 def face():
     """A head of 2/3 of the frame's height: (image (360, 480, 3), landmarks (5, 2))."""
     head = person(1, height=360, width=480, px_per_unit=90.0, centre_xy=(200.0, 170.0))
-    frame = render_head(head, HeadState(), np.random.default_rng(0))
-    return frame.image_HW3, frame.points.five_52
+    return photographed(head), landmarks(head)
 
 
 @pytest.fixture(scope="module")

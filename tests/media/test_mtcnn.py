@@ -1,13 +1,13 @@
 """The cascade of three networks: face by face what facenet-pytorch's own MTCNN finds, for whole batches."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 from facenet_pytorch import MTCNN
+from rendered import small_head
 
-from deepfake.forge.heads import Camera, build_head, render_head
-from deepfake.forge.identity import sample_identity
-from deepfake.forge.motion import HeadState
 from deepfake.media import mtcnn
 from deepfake.media.area import SummedArea
 from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
@@ -15,16 +15,9 @@ from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
 torch.set_num_threads(1)
 
 
-def rendered(seed):
-    """A head of half the picture's height: (180, 160, 3) uint8 RGB."""
-    camera = Camera(height=180, width=160, px_per_unit=50.0, centre_xy=(80.0, 85.0))
-    head = build_head(sample_identity(np.random.default_rng(seed)), camera)
-    return render_head(head, HeadState(yaw_rad=0.1 * seed), np.random.default_rng(0)).image_HW3
-
-
 @pytest.fixture(scope="module")
 def heads():
-    return [rendered(seed) for seed in range(6)]
+    return [small_head(seed, yaw_rad=0.1 * seed) for seed in range(6)]
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +52,14 @@ def find(cascade, images, min_face):
     return [(faces.boxes_xyxy[mask].numpy(), faces.scores[mask].numpy(), points[mask].numpy()) for mask in masks]
 
 
+@cache
+def reference_of(min_face):
+    return MTCNN(keep_all=True, min_face_size=min_face, device="cpu")
+
+
 def reference(image, min_face):
     """The same of one picture from facenet-pytorch."""
-    found = MTCNN(keep_all=True, min_face_size=min_face, device="cpu").detect(image, landmarks=True)
+    found = reference_of(min_face).detect(image, landmarks=True)
     if found[0] is None:
         return np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2))
     return tuple(part.astype(np.float64) for part in found)

@@ -1,12 +1,15 @@
 """Images and animations as frames."""
 
+import struct
 import warnings
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from deepfake.media import stills
 from deepfake.media.medium import Limits, UnreadableError
 from deepfake.media.video import open_medium
 
@@ -191,12 +194,26 @@ def test_an_image_beyond_the_limit_is_refused_before_it_is_decoded(tmp_path):
 
 
 def test_no_other_limit_than_ours_refuses_an_image(tmp_path):
-    Image.new("1", (20000, 10000)).save(tmp_path / "a.png")  # more than Pillow takes for an attack
+    Image.new("1", (8, 8)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    header = b"IHDR" + struct.pack(">II", 20000, 10000) + content[24:29]  # more than Pillow takes for an attack
+    (tmp_path / "a.png").write_bytes(content[:12] + header + struct.pack(">I", zlib.crc32(header)) + content[33:])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UnreadableError, match="200 megapixels"):
             open_medium(tmp_path / "a.png", "image", 1, Limits(199, 0))
         assert open_medium(tmp_path / "a.png", "image", 1, Limits(0, 0)).num_frames == 1
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, ValueError])
+def test_a_mistake_of_our_own_is_no_fault_of_the_file(tmp_path, monkeypatch, error):
+    def mistaken(grey_HW):
+        raise error("ours")
+
+    monkeypatch.setattr(stills, "_eight_bits", mistaken)
+    Image.fromarray(np.zeros((4, 5), np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(error, match="ours"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.gif", "a.bmp"])

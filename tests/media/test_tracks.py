@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
+from rendered import filmed
 
-from deepfake.forge.heads import Camera, build_head, render_head
-from deepfake.forge.identity import sample_identity
-from deepfake.forge.motion import sample_motion
 from deepfake.forge.points import FIVE_TEMPLATE
 from deepfake.media.tracks import choose_tracks, link_faces
 
@@ -160,18 +158,14 @@ def test_few_links_of_drawn_clips_are_wrong():
 @pytest.fixture(scope="module")
 def two_heads():
     """Two rendered people side by side in eight frames, the left one cut out of the fourth."""
-    camera = Camera(height=240, width=200, px_per_unit=55.0, centre_xy=(100.0, 110.0))
+    camera = {"height": 240, "width": 200, "px_per_unit": 55.0, "centre_xy": (100.0, 110.0)}
     boxes, landmarks = [[] for _ in range(8)], [[] for _ in range(8)]
     for seed in (0, 1):
-        rng = np.random.default_rng(seed)
-        head, motion = build_head(sample_identity(rng), camera), sample_motion(rng)
-        for frame in range(8):
+        for frame, (outline, five) in enumerate(filmed(seed, 0.7 * np.arange(8), **camera)):
             if (seed, frame) != (0, 3):
-                points = render_head(head, motion.at(0.7 * frame)).points
                 right_px = np.array([200 * seed, 0])
-                low, high = points.outline_K2.min(0), points.outline_K2.max(0)
-                boxes[frame].append(np.concatenate([low + right_px, high + right_px]))
-                landmarks[frame].append(points.five_52 + right_px)
+                boxes[frame].append(np.concatenate([outline.min(0) + right_px, outline.max(0) + right_px]))
+                landmarks[frame].append(five + right_px)
     return [np.array(each, np.float32) for each in boxes], [np.array(each, np.float32) for each in landmarks]
 
 

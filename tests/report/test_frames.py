@@ -1,14 +1,14 @@
-"""The picture of a judged medium: sizes, colours at their places, labels that can be read."""
+"""The picture of a prediction: sizes, colours at their places, labels that can be read."""
 
 import numpy as np
 import pytest
 
-from deepfake.report.frames import CURVES, LEAST_WIDTH, TITLE, Page, Place, Shot, draw, score_colour
+from deepfake.report.frames import CURVES, LEAST_WIDTH, TITLE, Page, Place, ShownFrame, draw, score_colour
 from deepfake.report.labels import place_labels
 
 
-def shot(width=640, height=480, places=(), caption=""):
-    return Shot(np.full((height, width, 3), 255, np.uint8), list(places), caption)
+def frame(width=640, height=480, places=(), caption=""):
+    return ShownFrame(np.full((height, width, 3), 255, np.uint8), list(places), caption)
 
 
 def place(x0, y0, x1, y1, *, prob):
@@ -17,7 +17,9 @@ def place(x0, y0, x1, y1, *, prob):
 
 def colours(image_HWC):
     """The set of colours that are there, as (R, G, B)."""
-    return set(map(tuple, np.unique(image_HWC.reshape(-1, 3), axis=0).tolist()))
+    red, green, blue = image_HWC.astype(int).reshape(-1, 3).T
+    codes = np.unique(red << 16 | green << 8 | blue)
+    return {(code >> 16, code >> 8 & 255, code & 255) for code in codes.tolist()}
 
 
 def rgb(prob, threshold=0.5):
@@ -40,7 +42,7 @@ def test_blue_is_real_amber_is_the_threshold_and_red_is_fake():
 
 def test_a_box_has_its_colour_at_its_place():
     faces = [place(100, 200, 200, 300, prob=0.95), place(400, 200, 500, 300, prob=0.05)]
-    image_HWC = draw(Page("a.png", "fake", [shot(places=faces)], 0.5))
+    image_HWC = draw(Page("a.png", "fake", [frame(places=faces)], 0.5))
     assert image_HWC.dtype == np.uint8 and image_HWC.shape[0] > TITLE + 480 and image_HWC.shape[1] > 640
     scale = (image_HWC.shape[0] - TITLE - 16) / 480  # the frame fills what the title and a margin leave
     left = (image_HWC.shape[1] - scale * 640) / 2
@@ -50,26 +52,24 @@ def test_a_box_has_its_colour_at_its_place():
         assert not near(image_HWC, *at, rgb(1 - prob))
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "count"), [(40, 30, 1), (3840, 2160, 1), (1080, 1920, 6), (320, 240, 5), (20, 2000, 1)]
-)
-def test_every_size_gives_a_picture_of_a_screens_size(width, height, count):
-    shots = [shot(width, height, [place(1, 1, 15, 20, prob=0.7)], f"{number} s") for number in range(count)]
-    image_HWC = draw(Page("x" * 300 + ".mp4", "real", shots, 0.5))
-    assert LEAST_WIDTH <= image_HWC.shape[1] <= 2060 and 100 < image_HWC.shape[0] <= 1420
+def test_every_size_gives_a_picture_of_a_screens_size():
+    for width, height, count in ((40, 30, 1), (3840, 2160, 1), (1080, 1920, 6), (320, 240, 5), (20, 2000, 1)):
+        frames = [frame(width, height, [place(1, 1, 15, 20, prob=0.7)], f"{number} s") for number in range(count)]
+        shape = draw(Page("x" * 300 + ".mp4", "real", frames, 0.5)).shape
+        assert LEAST_WIDTH <= shape[1] <= 2060 and 100 < shape[0] <= 1420, (width, height, count)
 
 
 def test_scores_over_time_stand_below_the_frames():
-    shots = [shot(places=[place(100, 100, 200, 200, prob=0.9)], caption="0.00 s")]
+    frames = [frame(places=[place(100, 100, 200, 200, prob=0.9)], caption="0.00 s")]
     curves = {number: (np.array([0.0, 1.0]), np.array([0.2, 0.9])) for number in range(12)}
-    without, with_curves = (draw(Page("a.mp4", "fake", shots, 0.5, each)) for each in ({}, curves))
+    without, with_curves = (draw(Page("a.mp4", "fake", frames, 0.5, each)) for each in ({}, curves))
     assert with_curves.shape[0] == without.shape[0] + CURVES
     below = with_curves[without.shape[0] :]
     assert {(0x1F, 0x77, 0xB4), (0xD9, 0x5F, 0x02), (0xB0, 0xB0, 0xB0)} <= colours(below)
 
 
 def test_a_square_without_a_face_is_grey_and_names_may_hold_anything():
-    image_HWC = draw(Page("$x_{1}$ 你好\n.png", "no face", [shot(places=[place(100, 100, 300, 300, prob=None)])], 0.5))
+    image_HWC = draw(Page("$x_{1}$ 你好\n.png", "no face", [frame(places=[place(100, 100, 300, 300, prob=None)])], 0.5))
     assert rgb(None) in colours(image_HWC) and not {rgb(0.0), rgb(0.5), rgb(1.0)} & colours(image_HWC)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfake.score.choose_views import choose_views
 from deepfake.score.gain import metric_of
-from deepfake.score.views import choose_views
 
 MEDIA, CROPS = 400, 3
 NAMES = np.array([f"medium{number:03}" for number in range(MEDIA)])

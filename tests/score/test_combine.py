@@ -3,12 +3,12 @@
 import pandas as pd
 import pytest
 
-from deepfake.score.blend import Blend, Recipe
+from deepfake.score.blending import Blend, BlendOptions
 from deepfake.score.combine import combine
 from deepfake.tables import LOGITS
 
-ALONE = Blend(("one",), Recipe(), (1.0,))
-BOTH = Blend(("one", "two"), Recipe(), (0.25, 0.75))
+ALONE = Blend(("one",), BlendOptions(), (1.0,))
+BOTH = Blend(("one", "two"), BlendOptions(), (0.25, 0.75))
 
 
 def rows(media_id, run, logits, **columns):
@@ -38,7 +38,7 @@ def test_two_runs_speak_with_their_weights():
     """1/4 · 4 + 3/4 · (-2 + 2) / 2; then slope, offset and bias: 3 · (1 + 2) - 1."""
     logits = table(rows("a", "one", [4.0]), rows("a", "two", [-2.0, 2.0]))
     assert combine(logits, [BOTH]).to_dict() == {"a": 1}
-    moved = Blend(BOTH.runs, Recipe(), BOTH.weights, offset=2.0, slope=3.0, bias=-1.0)
+    moved = Blend(BOTH.runs, BlendOptions(), BOTH.weights, offset=2.0, slope=3.0, bias=-1.0)
     assert combine(logits, [moved]).to_dict() == {"a": 8}
 
 
@@ -47,19 +47,19 @@ def test_a_run_weighs_no_more_for_its_folds_and_frames():
     assert combine(table(*many, rows("a", "two", [0.0])), [BOTH]).to_dict() == {"a": 1}
 
 
-def test_an_inverted_run_is_turned_and_the_others_are_not():
-    inverted = Blend(("one", "two"), Recipe(inverted=("one",)), (0.5, 0.5))
+def test_an_inverted_run_is_negated_and_the_others_are_not():
+    inverted = Blend(("one", "two"), BlendOptions(inverted=("one",)), (0.5, 0.5))
     logits = table(rows("a", "one", [-4.0]), rows("a", "two", [2.0]))
     assert combine(logits, [inverted]).to_dict() == {"a": 3}
 
 
-def test_an_inverted_run_is_turned_before_it_is_pooled():
+def test_an_inverted_run_is_negated_before_it_is_pooled():
     """The most fake person is the one with the lowest logits: max(3, -1), not -max(-3, 1)."""
     logits = table(rows("a", "one", [-2.0, -4.0, 1.0], track_id=[0, 0, 1], face_idx=[0, 0, 1]))
-    plain = Blend(("one",), Recipe("track_max"), (1.0,))
-    turned = Blend(("one",), Recipe("track_max", inverted=("one",)), (1.0,))
+    plain = Blend(("one",), BlendOptions("track_max"), (1.0,))
+    negated = Blend(("one",), BlendOptions("track_max", inverted=("one",)), (1.0,))
     assert combine(logits, [plain]).to_dict() == {"a": 1}
-    assert combine(logits, [turned]).to_dict() == {"a": 3}
+    assert combine(logits, [negated]).to_dict() == {"a": 3}
 
 
 def test_a_blend_of_fewer_runs_speaks_where_only_those_have_scored():
@@ -85,7 +85,7 @@ def test_no_rows_give_no_media():
 
 
 def test_the_order_of_rows_does_not_matter():
-    inverted = Blend(("one", "two"), Recipe("track_max", inverted=("two",)), (0.25, 0.75), limit=3.0)
+    inverted = Blend(("one", "two"), BlendOptions("track_max", inverted=("two",)), (0.25, 0.75), limit=3.0)
     logits = table(
         rows("a", "one", [1.0, 2.5, -1.0], track_id=[0, 1, 1], face_idx=[0, 1, 1]),
         rows("a", "two", [-1.5, 0.5]),

@@ -115,7 +115,7 @@ def test_two_listings_are_left_to_the_folders_or_to_the_user(plant):
         ("path,path\na.png,a.png\n", "line 1: the header names a column twice"),
         ('path,label\n"a.png,1\n', "line 2: .*repair the file"),
         ("path,label\n,1\n", "line 2: the path is empty"),
-        ("path,label\n", "gives no medium a place: it names none"),
+        ("path,label\n", "holds nothing to use: no medium is named"),
     ],
 )
 def test_a_listing_that_cannot_be_understood_is_one_clear_line(plant, tmp_path: Path, text, message):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfake.forge.fields import Array
+from deepfake.forge.arrays import Array
 
 # Eyes, nose, mouth corners of an average face; the eye at the left of the picture comes first. Face units.
 FIVE_TEMPLATE = np.array([(-0.33, -0.12), (0.33, -0.12), (0.0, 0.25), (-0.26, 0.54), (0.26, 0.54)], np.float32)

@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from deepfake.errors import UserError
 from deepfake.files import replacing, write_json
 from deepfake.learn.engine import NonFiniteError
-from deepfake.learn.facts import detector_json, read_facts
+from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import Detector, ModelSpec, build_detector
-from deepfake.learn.weights import UNREADABLE
+from deepfake.learn.weights import DamagedFileError, read_pickle, read_safetensors
 
 GOLDEN_TOLERANCE = 0.02  # of 1 + |logit|: far above what devices and versions round, far below what another model says
 
@@ -31,22 +31,22 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path) -> dict[str, Any]:
     """What save_state wrote. UserError when the file is damaged, or holds anything that would have to be run."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_pickle(path)
         if not isinstance(state, dict):
-            raise ValueError(f"a {type(state).__name__}")
+            raise DamagedFileError(f"a {type(state).__name__}")
     except PermissionError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except UNREADABLE as error:
+    except (OSError, DamagedFileError) as error:
         raise UserError(f"{path} is damaged: remove it, and this fold is trained from its start") from error
     return state
 
 
-def save_detector(path: Path, detector: Detector, facts: dict[str, Any]) -> None:
-    """The backbone's weights as safetensors, and `<path>.json`: how to build the model, golden logits, and the facts.
+def save_detector(path: Path, detector: Detector, metadata: dict[str, Any]) -> None:
+    """The backbone's weights as safetensors. The JSON beside them: how to build the model, golden logits, `metadata`.
 
     The golden logits are those of a twin of the detector, built on the CPU as load_detector will build it, so that
-    another device, precision or memory format does not show in them. The detector and torch's random state stay as
-    they are. NonFiniteError when a golden logit is not finite, OSError when the disk does not take the weights.
+    device, precision and memory format of the training do not show in them. The detector and torch's random state stay
+    as they are. NonFiniteError when a golden logit is not finite, OSError when the disk does not take the weights.
     """
     import safetensors.torch
 
@@ -55,8 +55,8 @@ def save_detector(path: Path, detector: Detector, facts: dict[str, Any]) -> None
     if not np.isfinite(golden).all():
         raise NonFiniteError("a logit of the weights that were to be kept", [])
     made = {"model": detector.spec.to_json(), "versions": _versions(), "golden": golden}
-    assert not made.keys() & facts.keys()
-    write_json(made | facts, detector_json(path))
+    assert not made.keys() & metadata.keys()
+    write_json(made | metadata, metadata_path(path))
     with replacing(path) as temporary, _disk_errors(path):
         safetensors.torch.save_file(weights, temporary)
 
@@ -76,25 +76,40 @@ def load_detector(path: Path) -> Detector:
 
     UserError when a file is missing or damaged, does not fit, or gives other logits than when it was saved.
     """
-    import safetensors.torch
-
     try:
-        facts = read_facts(path)
-        spec, golden = ModelSpec.from_json(facts["model"]), [float(logit) for logit in facts["golden"]]
-        detector = _build(spec, safetensors.torch.load_file(path))
+        spec, golden, versions = _read_spec(path)
+        detector = _build(spec, read_safetensors(path))
         now = golden_logits(detector)
-        wrong = [pair for pair in zip(golden, now, strict=True) if not _agree(*pair)]
-        versions = facts["versions"]["timm"], facts["versions"]["torch"]
-    except KeyError as error:
-        raise UserError(
-            f"{path} cannot be loaded: {detector_json(path)} has no {error}, it is damaged or of an older version of "
-            f"this program; remove {path.parent}, train it again"
-        ) from error
-    except UNREADABLE as error:
+    except UserError as error:
+        raise UserError(f"{path} cannot be loaded: {error}") from error
+    except (OSError, DamagedFileError, RuntimeError) as error:  # RuntimeError: torch's, of tensors that do not fit
         raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+    wrong = [pair for pair in zip(golden, now, strict=True) if not _agree(*pair)]
     if wrong:
         raise UserError(_golden_help(path, *wrong[0], versions))
     return detector
+
+
+def _read_spec(path: Path) -> tuple[ModelSpec, list[float], tuple[str, str]]:
+    """From the metadata of a weight file: the spec, the golden logits, the versions of timm and torch.
+
+    UserError when one of them is missing, or something else lies in its place.
+    """
+    metadata, source = read_metadata(path), metadata_path(path)
+    advice = f"it is damaged or of an older version of this program; remove {path.parent}, train it again"
+    for key in ("model", "golden", "versions"):
+        if key not in metadata:
+            raise UserError(f"{source} has no '{key}', {advice}")
+    golden, versions = metadata["golden"], metadata["versions"]
+    if not (isinstance(golden, list) and len(golden) == 4 and all(isinstance(logit, float) for logit in golden)):
+        raise UserError(f"{source} has no golden logits, {advice}")
+    if not (isinstance(versions, dict) and {"timm", "torch"} <= versions.keys()):
+        raise UserError(f"{source} does not say which timm and torch wrote it, {advice}")
+    try:
+        spec = ModelSpec.from_json(metadata["model"])
+    except ValueError as error:
+        raise UserError(f"{source} describes no model ({error}), {advice}") from error
+    return spec, golden, (versions["timm"], versions["torch"])
 
 
 def _build(spec: ModelSpec, weights: dict[str, torch.Tensor]) -> Detector:
@@ -127,7 +142,7 @@ def golden_images(size: int) -> torch.Tensor:
     """
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     ramps = [255 * step // (2 * size) for step in (2 * x, 2 * y, 2 * size - x - y)]
-    plates = [rate * (x * x + y * y) // size % 256 for rate in (64, 32, 16)]  # 64: to Nyquist's frequency at x = size
+    plates = [sweep * (x * x + y * y) // size % 256 for sweep in (64, 32, 16)]  # 64: to Nyquist's frequency at x = size
     checkers = [(x // side + y // side) % 2 * 255 for side in (1 + size // 4, 1 + size // 16, 2)]
     disc = (2 * x - size) ** 2 + (2 * y - size) ** 2 < size * size // 2
     face = [torch.where(disc, inside, outside + (x ^ y) % 64) for inside, outside in ((210, 40), (160, 60), (130, 90))]
@@ -144,7 +159,7 @@ def _golden_help(path: Path, golden: float, now: float, versions: tuple[str, str
     change = f"the first of the golden logits that differ was {golden:.4f} and is {now:.4f}"
     if versions == here:
         return (
-            f"{path} and {detector_json(path)} are not of one training ({change}): copy both files anew, or remove "
+            f"{path} and {metadata_path(path)} are not of one training ({change}): copy both files anew, or remove "
             f"{path.parent} and train it again"
         )
     return (

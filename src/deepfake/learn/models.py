@@ -10,40 +10,68 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from deepfake.errors import UserError, closest
+from deepfake.errors import UserError, closest, raised_within
+
+# Fields of a ModelSpec, and what JSON has in their place.
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "image_size": int,
+    "mean": (list, tuple),
+    "std": (list, tuple),
+    "interpolation": str,
+    "resize": bool,
+    "drop_rate": (int, float),
+    "drop_path_rate": (int, float),
+    "kwargs": dict,
+}
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What makes the same detector again: timm's name and arguments, and its preprocessing.
-
-    image_size: px. mean, std: of RGB in [0, 1]. interpolation: Pillow's name, for crops of another size.
-    resize: whether such crops are resized, or their middle is cut out. drop_path_rate: 0 = the model's own.
-    """
+    """What makes the same detector again: timm's name and arguments, and the preprocessing."""
 
     name: str
+    """timm's, with or without a tag."""
     image_size: int
+    """px."""
     mean: tuple[float, ...]
+    """Of R, G, B in [0, 1]; std as well."""
     std: tuple[float, ...]
     interpolation: str
+    """Pillow's name of it, for crops of another size."""
     resize: bool = True
+    """Whether crops of another size are resized; otherwise their middle is taken as it is."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    """0 = the model's own."""
     kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of timm.create_model."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelSpec:
-        """What to_json gave, also before it had resize and drop_path_rate. KeyError, TypeError for other values."""
+        """What to_json gave, also before it had resize and drop_path_rate. ValueError for anything else."""
+        if not isinstance(values, dict):
+            raise ValueError(f"a {type(values).__name__}")
+        for key in sorted(_KINDS.keys() | values.keys()):
+            if key not in _KINDS:
+                raise ValueError(f"{key} is unknown")
+            if key not in values and key not in ("resize", "drop_path_rate"):
+                raise ValueError(f"{key} is missing")
+            if key in values and not isinstance(values[key], _KINDS[key]):
+                raise ValueError(f"{key}={values[key]!r}")
+        for key in ("mean", "std"):
+            if len(values[key]) != 3 or not all(isinstance(value, int | float) for value in values[key]):
+                raise ValueError(f"{key}={values[key]!r}")
         return cls(**values | {"mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
 class Detector(nn.Module):
     """images_NCHW RGB in 0..255, uint8 or float → logits (N,) float32, the log-odds of fake. Normalises inside.
 
-    The images' memory format is kept: who calls gives them, and the weights, the one that is fast.
+    The images' memory format is kept: the caller gives images and weights the one that is fast.
     """
 
     def __init__(self, backbone: nn.Module, spec: ModelSpec) -> None:
@@ -68,7 +96,7 @@ def resolve_spec(
     drop_path_rate: float = 0.0,
     kwargs: dict[str, Any] | None = None,
 ) -> ModelSpec:
-    """What is not given is taken from timm's record of the model. UserError for a name that timm does not know."""
+    """The spec of a model; what is not given is timm's own. UserError for a name or tag that timm does not know."""
     import timm
 
     base = name.split(".", maxsplit=1)[0]
@@ -98,21 +126,27 @@ def resolve_spec(
 def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
     """The detector with fresh weights, or with timm's from its hub.
 
-    UserError when the hub cannot be reached or has no weights, or timm does not take the arguments or the image size.
+    UserError when the hub cannot be reached or has no weights, and when the model does not take the arguments or the
+    image size.
     """
     import timm
 
     arguments = _arguments(spec)
+    for name in ("num_classes", "pretrained"):
+        if name in arguments:
+            raise UserError(_refused_help(spec, f"{name} is not free"))
     try:
         if "img_size" in arguments:
             _check_size(spec, arguments)
         backbone = timm.create_model(spec.name, pretrained=pretrained, num_classes=1, **arguments)
-    except TypeError as error:
-        raise UserError(_refused_help(spec, error)) from error
     except (OSError, RuntimeError) as error:  # timm and its hub wrap what the network says in one of these
         if not pretrained:
             raise
         raise UserError(_offline_help(spec.name, error)) from error
+    except Exception as error:
+        if not raised_within(error, "timm", "torch"):
+            raise
+        raise UserError(_refused_help(spec, str(error))) from error
     for layer in _last_layers(backbone):
         # timm draws an EfficientNet's last layer from ±1/sqrt(classes), here ±1: logits of ±13 before the first step.
         nn.init.normal_(layer.weight, std=0.01)
@@ -123,7 +157,7 @@ def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
 
 
 def _arguments(spec: ModelSpec) -> dict[str, Any]:
-    """timm.create_model's keyword arguments; without those that not every model takes, where they are not asked for."""
+    """timm.create_model's keyword arguments; those that some models do not take are left out unless they are needed."""
     import timm
 
     own = timm.models.get_pretrained_cfg(spec.name)
@@ -145,7 +179,9 @@ def _check_size(spec: ModelSpec, arguments: dict[str, Any]) -> None:
         with torch.device("meta"):
             twin = timm.create_model(spec.name, num_classes=1, **arguments).eval()
             twin(torch.zeros(1, 3, spec.image_size, spec.image_size))
-    except (AssertionError, RuntimeError) as error:
+    except Exception as error:
+        if isinstance(error, TypeError) or not raised_within(error, "timm", "torch"):
+            raise  # TypeError: of other arguments than the size, which build_detector names
         reason = " ".join(str(error).split())[:160] or "it says no more"
         raise UserError(
             f"model.image_size={spec.image_size}: {spec.name} does not take images of that side ({reason}). "
@@ -162,9 +198,10 @@ def _last_layers(backbone: nn.Module) -> Iterator[nn.Linear]:
 
 
 def in_full_precision(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
-    """A forward hook: the layer's output in float32 where autocast (or half weights) would round it; else None.
+    """A forward hook: the layer's output in float32 where autocast (or half weights) rounded it; else None.
 
-    bf16 keeps 8 bits, fp16 11: the logits of different images tie, which AUC sees. The features stay as they came.
+    bf16 keeps 8 bits and fp16 11, so that logits of different images would tie, which AUC sees. The layer's input stays
+    as it came.
     """
     if output.dtype not in (torch.bfloat16, torch.float16):
         return None
@@ -173,12 +210,12 @@ def in_full_precision(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], output
         return F.linear(inputs[0].float(), layer.weight.float(), bias)
 
 
-# Arguments of timm.create_model that are no model.kwargs, and the keys that they come from.
+# Arguments of timm.create_model that have keys of their own beside model.kwargs.
 _KEYS = {"drop_path_rate": "model.drop_path_rate", "drop_rate": "model.drop_rate", "img_size": "model.image_size"}
 
 
-def _refused_help(spec: ModelSpec, error: TypeError) -> str:
-    reason = " ".join(str(error).split())[:160]
+def _refused_help(spec: ModelSpec, reason: str) -> str:
+    reason = " ".join(reason.split())[:160]
     refused = next((name for name in _KEYS if f"'{name}'" in reason and name not in spec.kwargs), None)
     if refused is None:
         return f"model.kwargs={spec.kwargs}: {spec.name} does not take them ({reason})"

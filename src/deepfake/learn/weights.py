@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import pickle
-import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from deepfake.errors import UserError
+from deepfake.errors import UserError, raised_within
 from deepfake.learn.models import Detector
 
-# What safetensors and torch.load(weights_only=True) were seen to raise for code, for other, cut and damaged files.
-UNREADABLE = (
-    SafetensorError,
-    pickle.PickleError,
-    struct.error,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+
+class DamagedFileError(ValueError):
+    """A file is no safetensors, or nothing that torch.save wrote: foreign, cut short, damaged, or with code in it."""
 
 
 def load_weights(detector: Detector, path: Path) -> None:
     """Load a local weight file of the same architecture into the backbone; its classifier only where it has our shape.
 
-    UserError, naming what does not match, when the file is not there, not readable without pickle, or of another
-    model. A classifier of another size is expected (ImageNet's has 1000 classes) and left fresh.
+    A classifier of another size is expected (ImageNet's has 1000 classes), and the detector's own stays as it is.
+    UserError, naming what does not match, when the file is missing, damaged, of another model, or has code in it.
     """
     state = {_strip(key): value for key, value in _read_state(path).items()}
     own = detector.backbone.state_dict()
@@ -66,7 +54,7 @@ def _classifier_names(detector: Detector) -> tuple[str, ...]:
 def _mismatches(
     own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], classifiers: tuple[str, ...]
 ) -> list[str]:
-    """What keeps the state from filling a model's own, apart from its classifiers: `2 missing (conv1.weight …)`."""
+    """Why the state cannot fill a model's own, classifiers aside: `2 missing (conv1.weight …)`; empty if it can."""
     prefixes = tuple(f"{name}." for name in classifiers)
     own = {key: value for key, value in own.items() if not key.startswith(prefixes)}
     state = {key: value for key, value in state.items() if not key.startswith(prefixes)}
@@ -85,13 +73,9 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"model.weights={path} does not exist, or is not a file")
     try:
         state = _read(path)
-    except UNREADABLE as error:
-        # Torch's own words for pickles advise to run the file's code.
-        pickled = isinstance(error, pickle.PickleError)
-        reason = "more than tensors, or damaged; nothing in it was run" if pickled else " ".join(str(error).split())
-        raise UserError(
-            f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason[:160]}"
-        ) from error
+    except (OSError, DamagedFileError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"model.weights={path} cannot be read as safetensors or weights-only .pth: {reason}") from error
     for wrapper in ("state_dict", "model"):
         state = state.get(wrapper, state) if isinstance(state, dict) else state
     named = isinstance(state, dict) and all(isinstance(key, str) for key in state)
@@ -101,11 +85,39 @@ def _read_state(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path) -> Any:
-    """safetensors by its suffix, anything else by torch's restricted unpickler, which runs no code of the file."""
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path)
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Names → tensors. OSError; DamagedFileError when the file is anything else."""
     import safetensors.torch
 
-    if path.suffix == ".safetensors":
+    with _damage():
         return safetensors.torch.load_file(path)
-    with warnings.catch_warnings():
+
+
+def read_pickle(path: Path) -> Any:
+    """What torch.save wrote, on the CPU, by torch's restricted unpickler, which runs no code of the file.
+
+    OSError; DamagedFileError when the file is anything else, or holds more than tensors and plain values.
+    """
+    with _damage(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol")
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def _damage() -> Iterator[None]:
+    """DamagedFileError for whatever torch and safetensors raise of a file's content."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if not raised_within(error, "torch", "safetensors"):
+            raise
+        # Torch's own words for pickles advise to run the file's code.
+        pickled = isinstance(error, pickle.PickleError)
+        raise DamagedFileError(
+            "more than tensors, or damaged; nothing in it was run" if pickled else str(error)
+        ) from error

@@ -33,7 +33,7 @@ def crop_face(
 def landmarks_in_crop(
     box_xyxy: np.ndarray, landmarks_xy: np.ndarray, *, align: str, margin: float, size: int
 ) -> np.ndarray:
-    """Where the landmarks (5, 2) of a frame, px, lie in the crop that crop_face cuts; nan stays nan."""
+    """Where the landmarks (5, 2) of a frame, px, lie in the crop that crop_face gives; nan stays nan."""
     known = landmarks_xy if np.isfinite(landmarks_xy).all() else None
     matrix = _crop_matrix(box_xyxy, known, align=align, margin=margin, size=size)
     return landmarks_xy @ matrix[:, :2].T + matrix[:, 2]
@@ -91,7 +91,7 @@ def _warp(frame_HWC: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     Where it shrinks, the part of the frame that is needed is first shrunk by areas, so that the warp itself only
     turns and shifts.
     """
-    frame_HWC, matrix = _cut_out(frame_HWC, matrix, size)
+    frame_HWC, matrix = _visible_part(frame_HWC, matrix, size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 1:
         height, width = frame_HWC.shape[:2]
@@ -104,7 +104,7 @@ def _warp(frame_HWC: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(frame_HWC, matrix, (size, size), flags=cv2.INTER_LINEAR if scale < 1 else cv2.INTER_CUBIC)
 
 
-def _cut_out(frame_HWC: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _visible_part(frame_HWC: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The part of the frame that the crop can see, and the matrix from its coordinates."""
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0, 1], [size, 0, 1], [0, size, 1], [size, size, 1]]) @ inverse.T

@@ -15,23 +15,22 @@ from deepfake.media.area import SummedArea
 from deepfake.media.likeness import scenes
 from deepfake.media.mtcnn import Candidates, Cascade, pyramid, squares
 
-BATCH_MPX = {"cpu": 1.0, "cuda": 32.0}  # megapixels of frames that are searched at once, where nobody says otherwise
-FOLLOW_TIMES = {"cpu": 8, "cuda": 1}  # as many are followed at once, which takes less memory
+BATCH_MPX = {"cpu": 1.0, "cuda": 32.0}  # megapixels of frames that are searched at once, unless told otherwise
+FOLLOW_TIMES = {"cpu": 8, "cuda": 1}  # following takes less memory: so many times as many are followed at once
 REACH = 0.5  # how far around a place a followed face is looked for, in its sides
 SAME_FACE = 0.1  # overlap (IoU) of boxes above which they may show one face in two searched frames
 
 
 @dataclass(frozen=True)
 class Detections:
-    """Faces of one frame, most certain first, in pixels of that frame.
-
-    boxes_xyxy: (K, 4) float32. probs: (K,) float32 in [0, 1]. landmarks_xy: (K, 5, 2) float32, in the order of
-    tables.LANDMARKS: left eye, right eye, nose, left and right corner of the mouth, as seen in the picture.
-    """
+    """Faces of one frame, most certain first, in pixels of that frame; all arrays float32."""
 
     boxes_xyxy: np.ndarray
+    """Shape: (K, 4)."""
     probs: np.ndarray
+    """In [0, 1]. Shape: (K,)."""
     landmarks_xy: np.ndarray
+    """Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture. Shape: (K, 5, 2)."""
 
     def __len__(self) -> int:
         return len(self.probs)
@@ -43,9 +42,9 @@ NO_FACE = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.e
 class FaceDetector:
     """MTCNN over pictures of any sizes and over videos.
 
-    detect_size: longest side at which faces are searched, px, 0 = the frame's own. min_face: smallest face, px at that
-    size, at least 12. min_prob: faces of a lower probability are dropped. search_every: `follow` searches every so
-    many-th frame in full, 1 = each. batch_mpx: megapixels of frames that are searched at once, 0 = as suits the device.
+    detect_size: longest side at which faces are searched, px; 0 = the frame's own. min_face: smallest face, px at that
+    size, at least 12. min_prob: faces of a lower probability are dropped. search_every: `follow` searches one frame of
+    so many in full; 1 = each. batch_mpx: megapixels of frames that are searched at once; 0 = as suits the device.
     device: as torch names it.
     """
 
@@ -73,10 +72,10 @@ class FaceDetector:
     def follow(self, images_HWC: Sequence[np.ndarray]) -> list[Detections]:
         """Faces of each frame of one video, given in order of time.
 
-        The ends of each scene and frames within it are searched in full. In those between, only places where searched
-        frames show a face are looked at, half-way places for one that moves. A frame that then shows none, or lacks one
-        that the searched frame before or after it shows, is searched in full as well. What is missed is a face that
-        shows in no searched frame, and beside others.
+        The first and last frame of each scene, and one of search_every within it, are searched in full. In the others
+        only those places are looked at where searched frames show a face, and places half-way for one that moves. A
+        frame that then shows no face, or lacks one that the searched frame before or after it shows, is searched in
+        full too. A face is missed where it shows in no searched frame and another one shows beside it.
         """
         neighbours = self._neighbours(images_HWC)
         searched = [number for number in range(len(images_HWC)) if number not in neighbours]
@@ -94,7 +93,7 @@ class FaceDetector:
 
     def _neighbours(self, images_HWC: Sequence[np.ndarray]) -> dict[int, tuple[int, int]]:
         """Frames that can be followed, with the searched ones before and after each."""
-        neighbours = {}
+        neighbours: dict[int, tuple[int, int]] = {}
         for first, last in scenes(images_HWC):
             for before, after in pairwise([*range(first, last, self.search_every), last]):
                 neighbours |= {number: (before, after) for number in range(before + 1, after)}

@@ -20,10 +20,12 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What is larger is refused, as `too_large` or `too_long`. 0 = no limit."""
+    """Media beyond these are refused as `too_large` or `too_long`. 0 = no limit."""
 
     max_megapixels: float
+    """Of a frame."""
     max_minutes: float
+    """Of a video."""
 
     def check_size(self, width: int, height: int) -> None:
         """UnreadableError where a frame of width x height px is too large."""
@@ -41,26 +43,28 @@ class Limits:
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame, upright.
-
-    image_HWC: uint8 RGB, C-contiguous. frame_idx: its number in the video. pts_s: seconds from the first frame.
-    """
+    """One frame, upright."""
 
     image_HWC: np.ndarray
+    """uint8 RGB, C-contiguous."""
     frame_idx: int
+    """Its number in the video."""
     pts_s: float
+    """Seconds from the first frame."""
 
 
 class Medium(ABC):
     """A video or an image whose wanted frames are decoded one after another, each time it is iterated.
 
-    num_frames: how many frames the file has. frame_idx: the wanted ones, int64, rising. note: what was wrong though
-    frames came, "" = nothing; complete after an iteration. An iteration that gives no frame raises UnreadableError.
+    An iteration that gives no frame raises UnreadableError.
     """
 
     num_frames: int
+    """How many the file has."""
     frame_idx: np.ndarray
+    """Numbers of the wanted ones, int64, rising."""
     note: str = ""
+    """What was wrong though frames came, "" = nothing; complete after an iteration."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]: ...

@@ -24,11 +24,14 @@ THRESHOLDS = (0.6, 0.7, 0.7)  # of the three networks' probabilities
 
 @dataclass(frozen=True)
 class Candidates:
-    """Boxes that may hold faces: picture (N,) int64, boxes_xyxy (N, 4) float32 px, scores (N,) float32."""
+    """Boxes that may hold faces."""
 
     picture: torch.Tensor
+    """The number of each one's picture, int64. Shape: (N,)."""
     boxes_xyxy: torch.Tensor
+    """Px, float32. Shape: (N, 4)."""
     scores: torch.Tensor
+    """In [0, 1], float32. Shape: (N,)."""
 
     def __getitem__(self, index: torch.Tensor) -> Candidates:
         return Candidates(self.picture[index], self.boxes_xyxy[index], self.scores[index])
@@ -71,7 +74,7 @@ class Cascade:
 
     def refine(self, tables: SummedArea, candidates: Candidates) -> Candidates:
         """Second network: fewer and better squares."""
-        candidates, outputs = self._judge(self.rnet, tables, candidates, 24)
+        candidates, outputs = self._outputs(self.rnet, tables, candidates, 24)
         if not len(candidates):
             return candidates
         shifts, probs = outputs
@@ -84,7 +87,7 @@ class Cascade:
 
     def decide(self, tables: SummedArea, candidates: Candidates) -> tuple[Candidates, torch.Tensor]:
         """Third network: faces, most certain first, and their landmarks (N, 5, 2)."""
-        candidates, outputs = self._judge(self.onet, tables, candidates, 48)
+        candidates, outputs = self._outputs(self.onet, tables, candidates, 48)
         if not len(candidates):
             return candidates, candidates.boxes_xyxy.new_empty((0, 5, 2))
         shifts, points, probs = outputs
@@ -99,10 +102,10 @@ class Cascade:
         kept = _not_within_better(found)
         return found[kept], points_xy[kept]
 
-    def _judge(
+    def _outputs(
         self, net: torch.nn.Module, tables: SummedArea, candidates: Candidates, size: int
     ) -> tuple[Candidates, list[torch.Tensor]]:
-        """A network's outputs for what of the candidates lies within its picture; those outside are left out."""
+        """Candidates that lie within their picture, at least in part, and a network's outputs for those parts."""
         corners = candidates.boxes_xyxy.trunc().long()
         sides = torch.stack([tables.width, tables.height], 1)[candidates.picture]
         boxes_xyxy = torch.cat([corners[:, :2].clamp(min=1) - 1, corners[:, 2:].minimum(sides)], 1)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,23 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from deepfake.errors import raised_within
 from deepfake.media.medium import Frame, Limits, Medium, UnreadableError, spread_indices
 
-# What Pillow's readers trip over in damaged files: they are Python, so any of these.
-_FAULTS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+# Where Pillow's readers trip over damaged files: they are Python, so any error may come, also of modules that they use.
+_PILLOW = ("PIL", "enum", "fractions")
 # Others that Pillow opens are no photos, open by guesswork, or start another program (Ghostscript).
 _FORMATS = {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 _ANIMATIONS = {"AVIF", "GIF", "PNG", "WEBP"}  # further pictures of a TIFF are pages, those of an MPO other views
@@ -60,16 +46,15 @@ class Still(Medium):
         with _translated():
             image = Image.open(self._path)
         with image:
-            num_came, fault = 0, None
+            num_came, self.note = 0, ""
             try:
                 for frame in self._decode(image):
                     num_came += 1
                     yield frame
             except UnreadableError as error:
-                fault = error
-        if not num_came:
-            raise fault
-        self.note = f"{num_came} of {len(self.frame_idx)} frames decode: {fault.detail}" if fault else ""
+                if not num_came:
+                    raise
+                self.note = f"{num_came} of {len(self.frame_idx)} frames decode: {error.detail}"
 
     def _decode(self, image: Image.Image) -> Iterator[Frame]:
         """The wanted frames up to the first that is damaged: each is drawn over those before. UnreadableError."""
@@ -93,17 +78,26 @@ def _translated() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except _FAULTS as error:
+    except Exception as error:
+        if not _is_of_the_file(error):
+            raise
         raise UnreadableError("corrupt", str(error) or type(error).__name__) from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _is_of_the_file(error: Exception) -> bool:
+    """Whether Pillow tripped over the file; not a mistake of ours, nor a lack of memory, which is the machine's."""
+    return raised_within(error, *_PILLOW) and not isinstance(error, MemoryError)
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF data ask; damaged EXIF data ask for nothing."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except _FAULTS:
+    except Exception as error:
+        if not _is_of_the_file(error):
+            raise
         return image
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import sys
+from array import array
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
+import numpy as np
 
 from deepfake.media.medium import Limits, UnreadableError
-
-if TYPE_CHECKING:
-    from deepfake.media.packets import Run
+from deepfake.media.packets import Packets, Run
 
 # What PyAV raises on damaged files: mostly its own, but text that is not UTF-8 and numbers that do not fit come as
 # Python's. Not MemoryError: that is the machine's lack, not the file's.
 FAULTS = (av.FFmpegError, ArithmeticError, LookupError, OSError, RuntimeError, ValueError)
 _NO_FOOTAGE = {"concat", "dash", "hls", "image2", "imf", "sdp"}  # beside single pictures: text that names other files
 _NO_MOVING_PICTURES = av.stream.Disposition.attached_pic | av.stream.Disposition.dependent  # covers, tiles of a photo
+_UNTRUSTED_TIMES = {"avi", "asf"}  # these tell when a packet is decoded, not when it is shown
 _SEEKABLE = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts"}  # asked for a dts, these go there or before it
 _SKIPPABLE = {"h264", "hevc", "mpeg4", "mpeg2video"}  # decoders that can be told packet by packet to skip one
 _GUESSED_RATE = 25  # frames a second where a stream tells neither times nor a rate; FFmpeg guesses the same
@@ -135,6 +135,55 @@ class Stream:
         except FAULTS as error:
             self.fault = words(error)
             return []
+
+
+def read_packets(stream: Stream, limits: Limits) -> Packets | None:
+    """What the packets tell; None where they do not tell frames apart, or not their order. UnreadableError."""
+    table, length_s = _packet_rows(stream, limits)
+    if table is None:
+        return None
+    pts, dts, is_key, is_shown = table.T
+    if not is_shown.any():
+        raise UnreadableError("corrupt", stream.fault or "the video has no frames")
+    times_of_decoding = stream.format in _UNTRUSTED_TIMES and stream.decoder.has_b_frames and (np.diff(pts) > 0).all()
+    packets = Packets(pts, dts, is_key > 0, is_shown > 0, stream.lack(length_s))
+    return None if times_of_decoding or (np.diff(packets.shown_pts) == 0).any() else packets
+
+
+def _packet_rows(stream: Stream, limits: Limits) -> tuple[np.ndarray | None, float]:
+    """The stream's packets, None where one has no time, and how many seconds the packets of all streams last.
+
+    A row is (pts, dts, is a keyframe, is shown). Shape: (packets, 4), int64. UnreadableError.
+    """
+    table, start_s, end_s = array("q"), 0.0, 0.0
+    for packet in stream.packets(everything=True):
+        ours = packet.stream_index == stream.stream.index
+        if packet.pts is not None:
+            pts_s = packet.pts * stream.ticks_s[packet.stream_index]
+            # Durations of others do not count: that of a time code is the whole file's.
+            duration_s = (packet.duration or 0) * stream.tick_s if ours else 0.0
+            start_s, end_s = min(start_s, pts_s), max(end_s, pts_s + duration_s)
+        elif ours:
+            return None, 0.0
+        if ours:
+            dts = packet.pts if packet.dts is None else packet.dts
+            table.extend((packet.pts, dts, packet.is_keyframe, not packet.is_discard))
+            limits.check_duration((packet.pts - table[0]) * stream.tick_s)
+    return np.array(table, np.int64).reshape(-1, 4), end_s - start_s
+
+
+def count_frames(stream: Stream, limits: Limits) -> tuple[int, bool]:
+    """How many frames decode, and whether all tell times that rise. UnreadableError when none does, or too many do."""
+    count, is_timed, before = 0, True, None
+    for picture in stream.decode(stream.packets()):
+        count += 1
+        is_timed &= picture.pts is not None and (before is None or picture.pts > before)
+        before = picture.pts
+        limits.check_size(picture.width, picture.height)
+        limits.check_duration(count / stream.rate)
+    if not count:
+        raise UnreadableError("corrupt", stream.fault or "the video has no frames")
+    return count, is_timed
 
 
 def words(error: Exception) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-# Unit of all three: the face's side. Measured on drawn clips and two films with known ids. Left out: a track's speed
-# (8 % fewer wrong links of drawn clips, but more in the films, where heads turn back between sparse frames) and a reach
-# that grows with the gap, which joins strangers. Boxes do not show a cut to a face of the same size and place.
-SIZE_WEIGHT = 6.0  # for each factor e between two sizes; alone it parts faces that differ 1.65 times
+# Unit of all three: the face's side. They were measured on drawn clips and on two films with known ids. Two ideas were
+# left out: a track's speed made 8 % fewer wrong links in drawn clips but more in the films, where heads turn back
+# between sparse frames; a reach that grows with the gap joins strangers. Boxes do not show a cut to a face of the same
+# size and place.
+SIZE_WEIGHT = 6.0  # for each factor e between two sizes; alone it tells faces apart that differ 1.65 times
 GAP_WEIGHT = 0.2  # for each frame without the person, so that somebody just seen comes first
 FARTHEST = 3.0  # from here on a face is somebody else's
 
@@ -19,24 +20,28 @@ NUM_WANTED = {"all": None, "largest": 1, "top2": 2}
 
 @dataclass(frozen=True)
 class Kept:
-    """What choose_tracks keeps, and why tracks were dropped.
-
-    masks: one (K_i,) bool a frame, True where a face stays. short, weak, unwanted: numbers of dropped tracks.
-    """
+    """What choose_tracks keeps, and how many tracks it dropped for what reason."""
 
     masks: list[np.ndarray]
+    """For each frame which faces stay, bool. Shape of each: (K_i,)."""
     short: int
+    """Seen in too few frames."""
     weak: int
+    """Never certain enough."""
     unwanted: int
+    """Beyond the largest ones that were asked for."""
 
 
 @dataclass(frozen=True)
 class _Faces:
-    """All N faces of a clip in time order: frames (N,) int64, sides_px (N,), landmarks_xy (N, 5, 2)."""
+    """All N faces of a clip in time order."""
 
     frames: np.ndarray
+    """int64. Shape: (N,)."""
     sides_px: np.ndarray
+    """Shape: (N,)."""
     landmarks_xy: np.ndarray
+    """Shape: (N, 5, 2)."""
 
 
 def link_faces(boxes_xyxy: list[np.ndarray], landmarks_xy: list[np.ndarray]) -> list[np.ndarray]:

@@ -9,9 +9,9 @@ import av
 import numpy as np
 
 from deepfake.media.medium import Frame, Limits, Medium, UnreadableError, spread_indices
-from deepfake.media.packets import Run, count_frames, read_index
+from deepfake.media.packets import Packets, Run
 from deepfake.media.stills import Still
-from deepfake.media.stream import FAULTS, Stream, words
+from deepfake.media.stream import FAULTS, Stream, count_frames, read_packets, words
 
 _COLOUR_MATRICES = {0, 1, 2, 4, 5, 6, 7, 9}  # FFmpeg's numbers of those it converts; the rest is taken as BT.709
 
@@ -52,17 +52,18 @@ class Footage(Medium):
         """UnreadableError when the file is no video, or one beyond the limits."""
         self._path, self._num_wanted, self._limits = path, num_frames, limits
         self._stream: Stream | None = Stream(path, limits)  # kept for the first iteration: opening is a tenth of it
-        self._index = read_index(self._stream, limits)
-        self._lack = self._index.lack if self._index else ""
-        if self._index is None:
+        self._packets = read_packets(self._stream, limits)
+        self._lack = self._packets.lack if self._packets else ""
+        if self._packets is None:
             self._count()
         else:
-            self._spread_over(self._index.num_frames)
+            self._spread_over(self._packets.num_frames)
 
     def __iter__(self) -> Iterator[Frame]:
         num_came = num_damaged = 0
         stream, self._stream = self._stream or Stream(self._path, self._limits), None
-        for number, pts_s, picture in self._counted(stream) if self._index is None else self._indexed(stream):
+        pictures = self._counted(stream) if self._packets is None else self._timed(stream, self._packets)
+        for number, pts_s, picture in pictures:
             image_HWC = self._upright(stream, picture)
             if image_HWC is not None:
                 num_came += 1
@@ -70,14 +71,14 @@ class Footage(Medium):
                 yield Frame(image_HWC, number, pts_s)
         if num_came:
             self._note_down(stream, num_came, num_damaged)
-        elif self._index is None:
+        elif self._packets is None:
             raise UnreadableError("corrupt", stream.fault or "no frame decodes")
         else:
             self._count()
             yield from self
 
     def _count(self) -> None:
-        self._stream = self._index = None
+        self._stream = self._packets = None
         num_frames, self._is_timed = count_frames(Stream(self._path, self._limits), self._limits)
         self._spread_over(num_frames)
 
@@ -85,33 +86,16 @@ class Footage(Medium):
         self.num_frames = num_frames
         self.frame_idx = spread_indices(num_frames, self._num_wanted)
 
-    def _indexed(self, stream: Stream) -> Iterator[tuple[int, float, av.VideoFrame]]:
+    def _timed(self, stream: Stream, packets: Packets) -> Iterator[tuple[int, float, av.VideoFrame]]:
         """(number, time in seconds, picture) of the wanted frames that come."""
-        shown_pts = self._index.shown_pts
+        shown_pts = packets.shown_pts
         numbers = dict(zip(shown_pts[self.frame_idx].tolist(), self.frame_idx.tolist()))
-        for run in self._index.runs(list(numbers)):
-            for picture in self._pictures(stream, run):
+        for run in packets.runs(list(numbers)):
+            for picture in _pictures(stream, packets, run):
                 yield numbers[picture.pts], (picture.pts - int(shown_pts[0])) * stream.tick_s, picture
 
-    def _pictures(self, stream: Stream, run: Run) -> Iterator[av.VideoFrame]:
-        """The wanted pictures of a run, rising in time.
-
-        Where one is passed over, the run is begun anew a GOP earlier: at some keyframes pictures only start to mend.
-        """
-        waiting = list(run.wanted_pts)
-        attempts = [run] if run.first == 0 else [run, self._index.widened(run)]
-        for attempt in attempts:
-            for picture in stream.decode(stream.skim(attempt, set(waiting))):
-                if picture.pts in waiting:
-                    if attempt is not attempts[-1] and picture.pts != waiting[0]:
-                        break
-                    del waiting[: waiting.index(picture.pts) + 1]
-                    yield picture
-            if not waiting:
-                return
-
     def _counted(self, stream: Stream) -> Iterator[tuple[int, float, av.VideoFrame]]:
-        """As `_indexed`, by decoding every frame up to the last wanted one."""
+        """As `_timed`, by decoding every frame up to the last wanted one."""
         wanted, first_pts = set(self.frame_idx.tolist()), 0
         for number, picture in enumerate(stream.decode(stream.packets())):
             if number == 0 and self._is_timed:
@@ -139,6 +123,24 @@ class Footage(Medium):
         if num_damaged:
             notes.append(f"{num_damaged} of {num_came} frames are damaged")
         self.note = "; ".join(notes)
+
+
+def _pictures(stream: Stream, packets: Packets, run: Run) -> Iterator[av.VideoFrame]:
+    """The wanted pictures of a run, rising in time.
+
+    Where one is passed over, the run is begun anew a GOP earlier: at some keyframes pictures only start to mend.
+    """
+    waiting = list(run.wanted_pts)
+    attempts = [run] if run.first == 0 else [run, packets.widened(run)]
+    for attempt in attempts:
+        for picture in stream.decode(stream.skim(attempt, set(waiting))):
+            if picture.pts in waiting:
+                if attempt is not attempts[-1] and picture.pts != waiting[0]:
+                    break
+                del waiting[: waiting.index(picture.pts) + 1]
+                yield picture
+        if not waiting:
+            return
 
 
 def _rgb(picture: av.VideoFrame) -> np.ndarray:

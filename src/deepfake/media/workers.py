@@ -1,12 +1,12 @@
-"""Media cut side by side, each in a process that may hang or die without harm to the others."""
+"""Media cropped side by side, each in a process that may hang or die without harm to the others."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from multiprocessing import resource_tracker
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake.errors import UserError
 from deepfake.files import fingerprint
-from deepfake.media.cut import Cut, CutSettings, cut_medium
+from deepfake.media.crop import CroppedMedium, CropSettings, crop_medium
 from deepfake.media.medium import UnreadableError
 
 if TYPE_CHECKING:
@@ -31,69 +32,87 @@ if TYPE_CHECKING:
 LACK_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "ALLOC_FAILED", "Insufficient memory")
 START_S = 60  # that a process may take until it reads its first medium
 MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks stays small
+READERS = ("av", "cv2", "PIL.Image", "scipy.optimize")  # slow to import; each process needs them
+DETECTION = ("torch", "torchvision", "facenet_pytorch")  # and these where faces are searched
 
 
 @dataclass(frozen=True)
-class Job:
-    """A medium to be cut; `originals` as in cut_medium; `fingerprint` as files.fingerprint gave it, "" = unchecked.
-
-    stride: 2 = half as many frames as the settings say, and so on, rounded up.
-    """
+class CropTask:
+    """A medium to be cropped."""
 
     media_id: str
     path: Path
     kind: str
-    originals: tuple[Cut, ...] = ()
+    """video or image, as in open_medium."""
+    originals: tuple[CroppedMedium, ...] = ()
+    """As in crop_medium."""
     fingerprint: str = ""
-    stride: int = 1
+    """As files.fingerprint gave it; "" = unchecked."""
+    crops: Path | None = None
+    """The folder of the crops; None = that of the setup."""
+    num_frames: int | None = None
+    """How many frames are wanted; None = as many as the settings say."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a medium could not be cut: the kind for the problems table, and words."""
+    """Why a medium could not be cropped."""
 
     error: str
+    """The kind, for the problems table."""
     detail: str
+    """What happened, in words."""
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What all processes work with. detector: arguments of FaceDetector but for the device, None = whole frames."""
+class WorkerSetup:
+    """What all processes work with."""
 
     crops: Path
     detector: dict[str, Any] | None
-    cut: CutSettings
+    """Arguments of FaceDetector without the device; None = whole frames."""
+    settings: CropSettings
+
+
+def as_it_is(task: CropTask) -> CropTask:
+    """The task itself."""
+    return task
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How media are handed to the processes.
-
-    num_workers: processes. timeout_s: what a medium may take. ahead: media that a process has under way or waiting, so
-    that it need not wait for who takes them. stride: asked for each medium as it is handed over, see Job. tick_s: after
-    so long without an outcome, None is given in its place, so that who takes them can do something else.
-    """
+    """How media are handed to the processes."""
 
     num_workers: int
+    """Processes."""
     timeout_s: float
+    """What a medium may take."""
     ahead: int = 2
-    stride: Callable[[], int] = lambda: 1
+    """Media that each process has under way or waiting, so that it need not wait for who takes what comes out."""
     tick_s: float = float("inf")
+    """After so long without an outcome None is given instead of one, so that the taker can do something else."""
+    adjust: Callable[[CropTask], CropTask] = as_it_is
+    """Applied to each task when it is handed to a process; what it returns is run, and given back with the outcome.
+
+    It keeps the media_id. Whoever is short of time asks for fewer frames, and for another folder, here.
+    """
 
 
-def cut_all(jobs: Iterable[Job], setup: Setup, pace: Pace) -> Iterator[tuple[Job, Cut | Failure] | None]:
-    """Cut media in processes; what comes out is given as it comes, in no order.
+def crop_all(
+    tasks: Iterable[CropTask], setup: WorkerSetup, pace: Pace
+) -> Iterator[tuple[CropTask, CroppedMedium | Failure] | None]:
+    """Crop media in processes; each task is given back with its outcome as soon as that is there, in no order.
 
     A process that takes longer than pace.timeout_s for a medium, or dies, is replaced; its medium is a Failure. OSError
     when crops cannot be written, UserError when processes die before they read anything.
     """
-    for package in ("torch", "torchvision", "facenet_pytorch") if setup.detector else ():
+    for package in DETECTION if setup.detector else ():
         if find_spec(package) is None:  # else each process would say so, and nobody what to do
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    todo = {job.media_id: job for job in jobs}
+    todo = {task.media_id: task for task in tasks}
     while todo:
         left = len(todo)
-        for given in _cut_in_pool(todo, setup, replace(pace, num_workers=min(pace.num_workers, left))):
+        for given in _crop_in_pool(todo, setup, replace(pace, num_workers=min(pace.num_workers, left))):
             if given is not None:
                 del todo[given[0].media_id]
             yield given
@@ -101,23 +120,25 @@ def cut_all(jobs: Iterable[Job], setup: Setup, pace: Pace) -> Iterator[tuple[Job
             raise UserError("the processes that read media die as they start: free memory, or set num_workers lower")
 
 
-def _cut_in_pool(jobs: dict[str, Job], setup: Setup, pace: Pace) -> Iterator[tuple[Job, Cut | Failure] | None]:
-    """Until all is cut, or the pool breaks: pebble gives it up when a process dies while none of them has work."""
+def _crop_in_pool(
+    tasks: dict[str, CropTask], setup: WorkerSetup, pace: Pace
+) -> Iterator[tuple[CropTask, CroppedMedium | Failure] | None]:
+    """Until all is cropped, or the pool breaks: pebble gives it up when a process dies while none of them has work."""
     from pebble import ProcessPool
 
-    todo, running, waited_s = deque(jobs.values()), {}, 0.0
+    todo, running, waited_s = deque(tasks.values()), dict[Future, CropTask](), 0.0
     with ProcessPool(
         max_workers=pace.num_workers,
         max_tasks=MEDIA_PER_PROCESS,
-        context=multiprocessing.get_context("spawn"),
+        context=_context(setup),
         initializer=_start,
-        initargs=(setup, os.getpid()),
+        initargs=(setup,),
     ) as pool:
         try:
             while todo or running:
                 while todo and len(running) < pace.ahead * pace.num_workers:
-                    job = replace(todo.popleft(), stride=pace.stride())
-                    running[_schedule(pool, job, pace.timeout_s)] = job
+                    task = pace.adjust(todo.popleft())
+                    running[_schedule(pool, task, pace.timeout_s)] = task
                 patience_s = min(pace.tick_s, pace.timeout_s + START_S)
                 done = wait(running, timeout=patience_s, return_when=FIRST_COMPLETED).done
                 waited_s = 0.0 if done else waited_s + patience_s
@@ -134,11 +155,26 @@ def _cut_in_pool(jobs: dict[str, Job], setup: Setup, pace: Pace) -> Iterator[tup
             raise
 
 
-def _schedule(pool: ProcessPool, job: Job, timeout_s: float) -> Future:
+def _context(setup: WorkerSetup) -> BaseContext:
+    """How processes start: forked from one that has imported the libraries and does nothing else.
+
+    That takes a tenth of the time that an interpreter of its own takes with them. The server starts with the first
+    process, stays for the next call, and ends with this process. It uses no library, so that it has neither CUDA nor
+    threads when it forks (but for OpenBLAS's, which OpenBLAS itself ends before a fork). It does not import deepfake,
+    which may be importable here alone.
+    """
+    if sys.platform != "linux":  # elsewhere the system's own libraries may not survive a fork
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*READERS, *(DETECTION if setup.detector or "torch" in sys.modules else ())])
+    return context
+
+
+def _schedule(pool: ProcessPool, task: CropTask, timeout_s: float) -> Future:
     """BrokenProcessPool when pebble has given the pool up, which it says by a RuntimeError here."""
     try:
         with _uninterrupted():
-            return pool.schedule(_cut_one, args=(job,), timeout=timeout_s)
+            return pool.schedule(_crop_one, args=(task,), timeout=timeout_s)
     except RuntimeError as error:
         raise BrokenProcessPool(str(error)) from error
 
@@ -154,7 +190,7 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _outcome(future: Future, timeout_s: float) -> Cut | Failure:
+def _outcome(future: Future, timeout_s: float) -> CroppedMedium | Failure:
     from pebble import ProcessExpired
 
     try:
@@ -167,31 +203,36 @@ def _outcome(future: Future, timeout_s: float) -> Cut | Failure:
 
 
 # What a process keeps between media; set once by _start in that process, never in the parent.
-_mine: tuple[Setup, FaceDetector | None] | None = None
+_mine: tuple[WorkerSetup, FaceDetector | None] | None = None
 
 
-def _start(setup: Setup, parent: int) -> None:
+def _start(setup: WorkerSetup) -> None:
     """Make this process ready, on one thread: the processes are what runs side by side."""
     import cv2
 
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     global _mine
     _mine = (setup, _load_detector(setup.detector) if setup.detector else None)
 
 
-def _end_with(parent: int) -> None:
-    """End this process soon after its parent: one that was killed could not say so, and nobody else would."""
-    while os.getppid() == parent:
-        time.sleep(1)
+def _end_with_parent() -> None:
+    """End this process with the one that asked for it: one that was killed could not say so, and nobody else would."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this process was started by another"
+    parent.join()
     os._exit(1)
 
 
-def _has_changed(job: Job) -> bool:
+def _has_changed(task: CropTask) -> bool:
     try:
-        return bool(job.fingerprint) and fingerprint(job.path) != job.fingerprint
+        return bool(task.fingerprint) and fingerprint(task.path) != task.fingerprint
     except OSError:  # what cannot be read is told by who reads it
         return False
+
+
+def _settings_of(task: CropTask, usual: CropSettings) -> CropSettings:
+    return usual if task.num_frames is None else replace(usual, num_frames=task.num_frames)
 
 
 def _load_detector(settings: dict[str, Any]) -> FaceDetector:
@@ -203,26 +244,27 @@ def _load_detector(settings: dict[str, Any]) -> FaceDetector:
     return FaceDetector(**settings, device="cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _cut_one(job: Job) -> Cut | Failure:
+def _crop_one(task: CropTask) -> CroppedMedium | Failure:
     import cv2
 
+    assert _mine is not None, "_start has run in this process"
     setup, detector = _mine
-    if _has_changed(job):
+    if _has_changed(task):
         return Failure("changed", "the file is another than the one that was indexed: run index again")
     try:
-        return cut_medium(
-            job.media_id,
-            job.path,
-            job.kind,
-            setup.crops,
+        return crop_medium(
+            task.media_id,
+            task.path,
+            task.kind,
+            setup.crops if task.crops is None else task.crops,
             detector=detector,
-            settings=replace(setup.cut, num_frames=-(-setup.cut.num_frames // job.stride)),
-            originals=job.originals,
+            settings=_settings_of(task, setup.settings),
+            originals=task.originals,
         )
     except UnreadableError as error:
         return Failure(error.error, error.detail)
     except (MemoryError, RuntimeError, cv2.error) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in LACK_OF_MEMORY):
-            error.add_note(f"while {job.path} was cut")
+            error.add_note(f"while {task.path} was cropped")
             raise
         return Failure("out_of_memory", "too little memory for its frames: set num_workers or extract.batch_mpx lower")

@@ -1,4 +1,4 @@
-"""Where labels of boxes go, so that none covers another one or, where that can be helped, a face."""
+"""Where the labels of boxes go: no label covers another one and, where that can be helped, none covers a face."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ GAP = 2.0  # px between a box and its label
 def place_labels(
     boxes_xyxy: Sequence[np.ndarray], sizes_wh: Sequence[tuple[float, float]], area_wh: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """Upper left corners of one label a box, all px of an area that the labels do not leave.
+    """The upper left corner of each box's label. All is in px of an area that the labels do not leave.
 
     Small boxes choose first: they have the fewest places that are near.
     """
+    boxes = np.array(boxes_xyxy, float).reshape(-1, 4)
     placed: dict[int, np.ndarray] = {}
     order = sorted(range(len(boxes_xyxy)), key=lambda number: _area(boxes_xyxy[number]))
     for number in order:
         width, height = sizes_wh[number]
         corners = _corners(boxes_xyxy[number], width, height)
         fitting = [_inside(corner, width, height, area_wh) for corner in corners]
-        rectangles = [np.array([x, y, x + width, y + height]) for x, y in fitting]
+        rectangles = np.array([(x, y, x + width, y + height) for x, y in fitting])
         # A covered label cannot be read, a covered face only looks bad; of equally good places, the first.
-        costs = [
-            (sum(_overlap(one, label) for label in placed.values()), sum(_overlap(one, box) for box in boxes_xyxy))
-            for one in rectangles
-        ]
+        labels = np.array(list(placed.values())).reshape(-1, 4)
+        costs = list(zip(_overlaps(rectangles, labels), _overlaps(rectangles, boxes), strict=True))
         placed[number] = rectangles[costs.index(min(costs))]
-    return [tuple(placed[number][:2].tolist()) for number in range(len(boxes_xyxy))]
+    return [(float(placed[number][0]), float(placed[number][1])) for number in range(len(boxes_xyxy))]
 
 
 def _corners(box_xyxy: np.ndarray, width: float, height: float) -> list[tuple[float, float]]:
@@ -48,7 +47,10 @@ def _corners(box_xyxy: np.ndarray, width: float, height: float) -> list[tuple[fl
     return near + away
 
 
-def _inside(corner: tuple[float, float], width: float, height: float, area_wh: tuple[float, float]) -> tuple:
+def _inside(
+    corner: tuple[float, float], width: float, height: float, area_wh: tuple[float, float]
+) -> tuple[float, float]:
+    """The corner, moved so that the label lies within the area."""
     x, y = corner
     return max(0.0, min(x, area_wh[0] - width)), max(0.0, min(y, area_wh[1] - height))
 
@@ -57,7 +59,8 @@ def _area(box_xyxy: np.ndarray) -> float:
     return float((box_xyxy[2] - box_xyxy[0]) * (box_xyxy[3] - box_xyxy[1]))
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Area that two rectangles share."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    return float(np.prod(sides.clip(0)))
+def _overlaps(ones_K4: np.ndarray, others_N4: np.ndarray) -> list[float]:
+    """For each of the first rectangles: the sum of the areas that it shares with each of the others."""
+    low = np.maximum(ones_K4[:, None, :2], others_N4[None, :, :2])
+    high = np.minimum(ones_K4[:, None, 2:], others_N4[None, :, 2:])
+    return [sum(areas) for areas in np.prod((high - low).clip(0), axis=2).tolist()]

@@ -1,4 +1,4 @@
-"""What was said about media, as a table of text."""
+"""Tables of text for a terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
-    """Lines with columns of one width, two blanks between; `right`: which of them end at the right, one a column."""
+    """Lines of aligned columns with two blanks between them. `right`: whether each column is aligned at the right."""
     lines = [[_one_line(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     padded = [
@@ -22,11 +22,11 @@ def _pad(cell: str, width: int, right: bool) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Without what would move the cursor of a terminal."""
+    """`text` without characters that would move a terminal's cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal that a text takes: East Asian letters take two, marks above others none."""
+    """Columns of a terminal that `text` takes: East Asian letters take two, combining marks none."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)

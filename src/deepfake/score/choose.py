@@ -1,4 +1,8 @@
-"""Which steps beyond the plain mean pay: by cross-fitted gain, by more than their noise, and scored nested."""
+"""Which steps beyond the plain mean pay.
+
+A step pays when its cross-fitted gain exceeds its noise. The choosing itself is scored nested: on media that had no say
+in it.
+"""
 
 from __future__ import annotations
 
@@ -8,132 +12,140 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deepfake.score.blend import FINISHES, WEIGHTS, Blend, Recipe, fit
+from deepfake.score.blending import CALIBRATIONS, WEIGHTS, Blend, BlendOptions, fit
 from deepfake.score.evidence import Evidence
 from deepfake.score.gain import direction, error_of, errors_needed, gain_and_error, metric_of
 
-LEVEL = 0.05  # probability that a step of no worth is taken, over all its candidates
-NOISE_LEVEL = 0.01  # probability that runs which tell nothing are taken to tell something
+LEVEL = 0.05  # probability that a useless step is taken, over all its candidates
+NOISE_LEVEL = 0.01  # probability that runs of pure noise are taken for informative
 DECISIONS = ("accuracy", "macro_f1")
 ROUNDING = 1e-6  # two ways to the same logits differ by less
 
 
 @dataclass(frozen=True)
 class Step:
-    """One question of the choice. metric: that answers it. gain: of the best candidate over what stood before,
-    cross-fitted, positive = better; error: its standard error; needed: the gain that it had to exceed."""
+    """One question of the choice, and its best candidate."""
 
     question: str
+    """signal, pool, weights, calibration, threshold, or view."""
     metric: str
+    """The metric that decides."""
     answer: str
+    """The best candidate, as what it changes."""
     gain: float
+    """The candidate's cross-fitted gain over what stood before; positive = better."""
     error: float
+    """The gain's standard error."""
     needed: float
+    """The gain that the candidate had to exceed."""
 
     @property
     def taken(self) -> bool:
         return self.gain > max(self.needed, ROUNDING)
 
 
-def crossfit(recipe: Recipe, evidence: Evidence, metric: str) -> np.ndarray:
-    """(M,) logits less the threshold of decisions, each fold's by a fit on the other folds."""
-    logits, result = evidence.logits(recipe.pool, recipe.inverted), np.empty(len(evidence.labels))
-    if recipe == Recipe(recipe.pool, inverted=recipe.inverted):  # nothing is fitted
+def crossfit(options: BlendOptions, evidence: Evidence, metric: str) -> np.ndarray:
+    """(M,) logits less the threshold of decisions; each fold's come from a fit on the other folds."""
+    logits, result = evidence.logits(options.pool, options.inverted), np.empty(len(evidence.labels))
+    if options == BlendOptions(options.pool, inverted=options.inverted):  # nothing is fitted
         return logits.mean(1)
     for fold in np.unique(evidence.folds):
         held_out = evidence.folds == fold
-        blend = fit(recipe, evidence.take(~held_out), metric)
+        blend = fit(options, evidence.take(~held_out), metric)
         result[held_out] = blend.apply(logits[held_out]) - blend.threshold
     return result
 
 
-def choose(evidence: Evidence, metric: str) -> tuple[Recipe, list[Step]]:
-    """The recipe for a metric, and how it came about: one question after another, from the plain mean.
+def choose(evidence: Evidence, metric: str) -> tuple[BlendOptions, list[Step]]:
+    """The options for a metric, and the steps that led to them.
 
-    A step is taken when its cross-fitted gain exceeds its standard error so many times as errors_needed says, the more
-    the more candidates there are. Where no run tells fakes from reals, nothing is asked: what would be fitted is noise.
+    The choice starts from the plain mean and asks one question after another. A step is taken when its cross-fitted
+    gain exceeds `errors_needed` standard errors, a bound that grows with the number of candidates. Where no run tells
+    fakes from reals, no further question is asked: a fit would follow noise.
     """
     inverted, steps = _find_inverted(evidence)
-    recipe = Recipe(inverted=inverted)
+    options = BlendOptions(inverted=inverted)
     if steps[-1].answer == "none":
-        return recipe, steps
-    for question, judge, candidates in _questions(metric, len(evidence.runs), tuple(evidence.pooled)):
-        known = (recipe, _calibrated(recipe)) if question in ("pool", "weights") else (recipe,)
-        others = [candidate for candidate in dict.fromkeys(candidates(recipe)) if candidate not in known]
+        return options, steps
+    for question, decider, candidates in _questions(metric, len(evidence.runs), tuple(evidence.pooled)):
+        known = (options, _calibrated(options)) if question in ("pool", "weights") else (options,)
+        others = [candidate for candidate in dict.fromkeys(candidates(options)) if candidate not in known]
         if not others:
             continue
-        answer, step = _ask(question, recipe, others, evidence, judge)
+        answer, step = _ask(question, options, others, evidence, decider)
         steps.append(step)
-        recipe = answer if step.taken else recipe
-    return recipe, steps
+        options = answer if step.taken else options
+    return options, steps
 
 
 def nested(evidence: Evidence, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) logits and (M,) thresholds, each fold's by a recipe chosen and fitted on the other folds alone.
+    """(M,) logits and (M,) thresholds; each fold's come from options chosen and fitted on the other folds alone.
 
-    What they score is an honest estimate of this choosing and fitting, as no medium has a say in what is done to it.
+    Their score is an honest estimate of choosing and fitting, as no medium has a say in its own logit.
     """
     logits, thresholds = np.empty((2, len(evidence.labels)))
     for fold in np.unique(evidence.folds):
         held_out = evidence.folds == fold
         rest = evidence.take(~held_out)
-        recipe, _ = choose(rest, metric)
-        blend = fit(recipe, rest, metric)
-        logits[held_out] = blend.apply(evidence.take(held_out).logits(recipe.pool, recipe.inverted))
+        options, _ = choose(rest, metric)
+        blend = fit(options, rest, metric)
+        logits[held_out] = blend.apply(evidence.take(held_out).logits(options.pool, options.inverted))
         thresholds[held_out] = blend.threshold
     return logits, thresholds
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was decided, and what it is worth.
+class Decision:
+    """Which options were chosen, and what the choosing gains."""
 
-    plain: (M,) the plain mean's logits. nested: (M,) those of the whole procedure, on media that had no say.
-    thresholds: (M,) from which it calls them fake. gain: of nested over plain; error: its standard error.
-    """
-
-    recipe: Recipe
+    options: BlendOptions
     steps: list[Step]
     plain: np.ndarray
+    """(M,) logits of the plain mean."""
     nested: np.ndarray
+    """(M,) logits of choosing and fitting, on media that had no say."""
     thresholds: np.ndarray
+    """(M,) logits from which these media are called fake."""
     gain: float
+    """By how much `nested` beats `plain`."""
     error: float
+    """The gain's standard error."""
 
 
-def decide(evidence: Evidence, metric: str) -> Verdict:
-    """Choose a recipe and score the choosing. Where that scores no better than the plain mean, the plain mean it is."""
-    recipe, steps = choose(evidence, metric)
-    plain, (logits, thresholds) = crossfit(Recipe(), evidence, metric), nested(evidence, metric)
+def decide(evidence: Evidence, metric: str) -> Decision:
+    """Choose options and score the choosing. Where it scores no better than the plain mean, the plain mean is kept."""
+    options, steps = choose(evidence, metric)
+    plain, (logits, thresholds) = crossfit(BlendOptions(), evidence, metric), nested(evidence, metric)
     gain, error = gain_and_error(metric, evidence.labels, evidence.groups, plain, logits - thresholds)
-    if gain <= 0 or recipe == Recipe():
-        return Verdict(Recipe(), steps, plain, plain, np.zeros(len(plain)), 0.0, 0.0)
-    return Verdict(recipe, steps, plain, logits, thresholds, gain, error)
+    if gain <= 0 or options == BlendOptions():
+        return Decision(BlendOptions(), steps, plain, plain, np.zeros(len(plain)), 0.0, 0.0)
+    return Decision(options, steps, plain, logits, thresholds, gain, error)
 
 
-def worth(recipe: Recipe, evidence: Evidence, metric: str) -> dict[str, tuple[float, float]]:
-    """By how much each run betters the blend of the others (cross-fitted), with the standard error."""
-    whole = crossfit(recipe, evidence, metric)
-    found = {}
+def leave_one_out_gains(options: BlendOptions, evidence: Evidence, metric: str) -> dict[str, tuple[float, float]]:
+    """Run → by how much the blend with it beats the blend without it (cross-fitted), and the standard error."""
+    whole = crossfit(options, evidence, metric)
+    gains = {}
     for run in evidence.runs:
-        rest = crossfit(recipe, _without(evidence, run), metric)
-        found[run] = gain_and_error(metric, evidence.labels, evidence.groups, rest, whole)
-    return found
+        rest = crossfit(options, _without(evidence, run), metric)
+        gains[run] = gain_and_error(metric, evidence.labels, evidence.groups, rest, whole)
+    return gains
 
 
-def by_worth(recipe: Recipe, evidence: Evidence, metric: str) -> list[Blend]:
-    """Blends of fewer and fewer runs, the whole first: each lacks the run that it is missed least in.
+def blends_of_fewer_runs(options: BlendOptions, evidence: Evidence, metric: str) -> list[Blend]:
+    """The blend of all runs, then of one run fewer each, down to a single run.
 
-    What inference falls back on when time is short.
+    The run that is dropped is the one whose loss costs the metric least (cross-fitted). Inference uses the shorter
+    blends when time is short.
     """
-    blends = [fit(recipe, evidence, metric)]
+    blends = [fit(options, evidence, metric)]
     while len(evidence.runs) > 1:
         shorter = [_without(evidence, run) for run in evidence.runs]
         scores = [
-            direction(metric) * metric_of(metric, rest.labels, crossfit(recipe, rest, metric)) for rest in shorter
+            direction(metric) * metric_of(metric, rest.labels, crossfit(options, rest, metric)) for rest in shorter
         ]
         evidence = shorter[int(np.nanargmax(scores))]
-        blends.append(fit(recipe, evidence, metric))
+        blends.append(fit(options, evidence, metric))
     return blends
 
 
@@ -142,7 +154,9 @@ def _without(evidence: Evidence, run: str) -> Evidence:
 
 
 def _find_inverted(evidence: Evidence) -> tuple[tuple[str, ...], list[Step]]:
-    """Runs whose AUC lies below 1/2 by more than noise, and whether any run lies beside 1/2 at all."""
+    """Runs whose AUC lies below 1/2 by more than noise; and the step `signal`, whose answer is "none" where every
+    run's AUC is 1/2 within noise.
+    """
     labels, groups = evidence.labels, evidence.groups
     needed = errors_needed(NOISE_LEVEL / 2, len(evidence.runs), groups)
     inverted, steps = [], []
@@ -159,49 +173,53 @@ def _find_inverted(evidence: Evidence) -> tuple[tuple[str, ...], list[Step]]:
 
 def _questions(
     metric: str, num_runs: int, poolings: tuple[str, ...]
-) -> Iterator[tuple[str, str, Callable[[Recipe], list[Recipe]]]]:
-    """What is asked, in order, the metric that answers it, and the candidates given what stands.
+) -> Iterator[tuple[str, str, Callable[[BlendOptions], list[BlendOptions]]]]:
+    """(question, the metric that decides it, options so far → the candidates), in the order of asking.
 
-    For log loss, what puts logits right comes first, so that no pooling or weighting is taken for what that would do,
-    and once more at the end, for the logits that there are then. For decisions, the AUC says which logits are better:
-    it counts every pair, where a few media that happen to lie at the threshold would make or break an accuracy.
+    For log loss, calibration comes first, so that no pooling or weighting is credited with what calibration alone would
+    gain. It comes again at the end, because the logits may have changed by then. For decisions (accuracy, macro_f1) the
+    AUC compares poolings and weights: it counts every pair, whereas an accuracy hangs on the few media near the
+    threshold.
     """
-    judge = "auc" if metric in DECISIONS else metric
+    decider = "auc" if metric in DECISIONS else metric
 
-    def calibrated_too(recipes: list[Recipe]) -> list[Recipe]:
-        """A pooling or weighting may move all logits; for log loss it is also judged with that put right."""
-        return recipes + [_calibrated(recipe) for recipe in recipes if metric == "log_loss"]
+    def calibrated_too(candidates: list[BlendOptions]) -> list[BlendOptions]:
+        """A pooling or weighting may scale or shift all logits: for log loss, each is tried calibrated as well."""
+        return candidates + [_calibrated(candidate) for candidate in candidates if metric == "log_loss"]
 
-    def finishes(recipe: Recipe) -> list[Recipe]:
-        return [replace(recipe, finish=name) for name in FINISHES]
+    def calibrations(options: BlendOptions) -> list[BlendOptions]:
+        return [replace(options, calibration=name) for name in CALIBRATIONS]
 
     if metric == "log_loss":
-        yield "finish", metric, finishes
-    yield "pool", judge, lambda recipe: calibrated_too([replace(recipe, pool=name) for name in poolings])
+        yield "calibration", metric, calibrations
+    yield "pool", decider, lambda options: calibrated_too([replace(options, pool=name) for name in poolings])
     if num_runs > 1:
-        yield "weights", judge, lambda recipe: calibrated_too([replace(recipe, weights=name) for name in WEIGHTS])
+        yield "weights", decider, lambda options: calibrated_too([replace(options, weights=name) for name in WEIGHTS])
     if metric == "log_loss":
-        yield "finish", metric, finishes
+        yield "calibration", metric, calibrations
     if metric in DECISIONS:
-        yield "threshold", metric, lambda recipe: [replace(recipe, threshold=True)]
+        yield "threshold", metric, lambda options: [replace(options, threshold=True)]
 
 
-def _calibrated(recipe: Recipe) -> Recipe:
-    return replace(recipe, finish={"none": "calibrate", "clip": "both"}.get(recipe.finish, recipe.finish))
+def _calibrated(options: BlendOptions) -> BlendOptions:
+    return replace(
+        options, calibration={"none": "calibrate", "clip": "both"}.get(options.calibration, options.calibration)
+    )
 
 
-def _ask(question: str, recipe: Recipe, others: list[Recipe], evidence: Evidence, metric: str) -> tuple[Recipe, Step]:
-    """Of the candidates that pay, the one with the largest gain; where none does, the one that lacked least.
+def _ask(
+    question: str, options: BlendOptions, others: list[BlendOptions], evidence: Evidence, metric: str
+) -> tuple[BlendOptions, Step]:
+    """The candidate with the largest gain among those that pay; where none pays, the one that came closest.
 
-    One that is calibrated besides has to pay over what stands when that is calibrated as well: the lesser of its two
-    gains counts.
+    A calibrated candidate must beat `options` both as they are and calibrated: the lesser of the two gains counts.
     """
     needed = errors_needed(LEVEL, len(others), evidence.groups)
-    before = {rival: crossfit(rival, evidence, metric) for rival in (recipe, _calibrated(recipe))}
+    before = {rival: crossfit(rival, evidence, metric) for rival in (options, _calibrated(options))}
     steps = {}
     for other in others:
-        after, changes = crossfit(other, evidence, metric), _changes(recipe, other)
-        rivals = [rival for rival in before if rival == recipe or other == _calibrated(other) != rival]
+        after, changes = crossfit(other, evidence, metric), _changes(options, other)
+        rivals = [rival for rival in before if rival == options or other == _calibrated(other) != rival]
         gains = [gain_and_error(metric, evidence.labels, evidence.groups, before[rival], after) for rival in rivals]
         found = [Step(question, metric, changes, gain, error, needed * error) for gain, error in gains]
         steps[other] = min(found, key=lambda step: step.gain - step.needed)
@@ -213,6 +231,6 @@ def _ask(question: str, recipe: Recipe, others: list[Recipe], evidence: Evidence
     return best, steps[best]
 
 
-def _changes(old: Recipe, new: Recipe) -> str:
-    pairs = [(item.name, getattr(old, item.name), getattr(new, item.name)) for item in dataclasses.fields(Recipe)]
+def _changes(old: BlendOptions, new: BlendOptions) -> str:
+    pairs = [(item.name, getattr(old, item.name), getattr(new, item.name)) for item in dataclasses.fields(BlendOptions)]
     return ", ".join(f"{name}={after}" for name, before, after in pairs if before != after)

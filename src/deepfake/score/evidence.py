@@ -1,4 +1,4 @@
-"""What out-of-fold logits have to tell: of each medium with a face, by each run, in every pooling."""
+"""What a blend is fitted to: the out-of-fold logits of each medium with a face, by each run, in every pooling."""
 
 from __future__ import annotations
 
@@ -10,57 +10,58 @@ import pandas as pd
 
 from deepfake.score.pool import POOLINGS
 
-FEWEST_FOLDS = 3  # choosing is scored on a fold, on which the others are cross-fitted
+FEWEST_FOLDS = 3  # one fold scores the choosing; on the others the choosing is cross-fitted, which takes two
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Out-of-fold logits of M media by R runs, and what is known of the media.
-
-    labels: (M,) 0 or 1. folds: (M,) in which fold a medium was held out. groups: (M,) media that hang together share
-    one. runs: R names. pooled: name of a pooling → (M, R) logits. turned: the same, with every logit negated before
-    pooling.
-    """
+    """Out-of-fold logits of M media by R runs, and what is known of the media."""
 
     labels: np.ndarray
+    """(M,) 0 real, 1 fake."""
     folds: np.ndarray
+    """(M,) the fold in which a medium was held out."""
     groups: np.ndarray
+    """(M,) media that belong together share a group."""
     runs: tuple[str, ...]
+    """R names."""
     pooled: dict[str, np.ndarray]
-    turned: dict[str, np.ndarray]
+    """Name of a pooling → (M, R) logits."""
+    negated: dict[str, np.ndarray]
+    """Name of a pooling → (M, R) logits, each crop's negated before pooling."""
 
     def take(self, rows: np.ndarray) -> Evidence:
-        """Some of the media: a mask or numbers."""
+        """The evidence of some media: `rows` is a mask or row numbers."""
         return dataclasses.replace(
             self,
             labels=self.labels[rows],
             folds=self.folds[rows],
             groups=self.groups[rows],
             pooled={name: logits[rows] for name, logits in self.pooled.items()},
-            turned={name: logits[rows] for name, logits in self.turned.items()},
+            negated={name: logits[rows] for name, logits in self.negated.items()},
         )
 
     def of_runs(self, runs: list[str]) -> Evidence:
-        """Some of the runs, in this order."""
+        """The evidence of some runs, in this order."""
         numbers = [self.runs.index(run) for run in runs]
         return dataclasses.replace(
             self,
             runs=tuple(runs),
             pooled={name: logits[:, numbers] for name, logits in self.pooled.items()},
-            turned={name: logits[:, numbers] for name, logits in self.turned.items()},
+            negated={name: logits[:, numbers] for name, logits in self.negated.items()},
         )
 
     def logits(self, pool: str, inverted: tuple[str, ...]) -> np.ndarray:
-        """(M, R) logits in a pooling, those of inverted runs turned."""
-        return np.where(np.isin(self.runs, inverted), self.turned[pool], self.pooled[pool])
+        """(M, R) logits in a pooling; those of inverted runs were negated before it."""
+        return np.where(np.isin(self.runs, inverted), self.negated[pool], self.pooled[pool])
 
 
 def gather(tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> tuple[Evidence, np.ndarray]:
-    """Evidence of the media that every run has scored and some run found a face in; and the labels of those in which
-    none did.
+    """The evidence of media that every run has scored and in which some run found a face; and the labels of media that
+    every run has scored and in which no run found one.
 
-    tables: run → its rows of the out-of-fold table, of any of its folds. folds: the folds table. Where fewer than three
-    folds were trained, groups are dealt into five.
+    tables: run → its out-of-fold rows, of all the folds that it was trained on. folds: the folds table. Where fewer
+    than three folds were trained, groups are dealt into five.
     """
     common = sorted(set.intersection(*(set(table.media_id) for table in tables.values())))
     found = pd.concat([table[["media_id", "found"]] for table in tables.values()]).groupby("media_id").found.any()
@@ -75,13 +76,13 @@ def gather(tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> tuple[Eviden
         groups=groups,
         runs=tuple(tables),
         pooled=_pooled(tables, faces.index, 1),
-        turned=_pooled(tables, faces.index, -1),
+        negated=_pooled(tables, faces.index, -1),
     )
     return evidence, media[~with_face].label.to_numpy(int)
 
 
 def _pooled(tables: dict[str, pd.DataFrame], media: pd.Index, sign: int) -> dict[str, np.ndarray]:
-    """Name of a pooling → (M, R) logits of rows times the sign."""
+    """Name of a pooling → (M, R) logits; each row's logit is multiplied by `sign` first."""
     rows = [
         table[table.media_id.isin(media)].assign(logit=lambda table: sign * table.logit) for table in tables.values()
     ]
@@ -92,6 +93,6 @@ def _pooled(tables: dict[str, pd.DataFrame], media: pd.Index, sign: int) -> dict
 
 
 def deal_folds(groups: np.ndarray, count: int = 5, seed: int = 0) -> np.ndarray:
-    """(M,) fold numbers for groups (M,), which stay whole."""
+    """(M,) fold numbers for groups (M,); media of one group get one number."""
     names, members = np.unique(groups, return_inverse=True)
     return (np.random.default_rng(seed).permutation(len(names)) % count)[members]

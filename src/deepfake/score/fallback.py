@@ -1,4 +1,4 @@
-"""What is said of media on which no model can speak for a face."""
+"""Fallback logits: what is submitted for media without a face, and for media that could not be scored."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from deepfake.score.pool import mean_logits, sigmoid
 from deepfake.tables import LOGITS
 
 SHARE = "share of fakes in training"
-BELIEF = 4  # media of the prior's share of fakes that are added to those that were seen
+BELIEF = 4  # imagined media with the prior's share of fakes, added to those that were counted
 
 
 def medium_logits(rows: pd.DataFrame, fallback: float) -> pd.Series:
     """One logit a medium: the mean over its faces, or `fallback` where no face was found.
 
-    rows: media_id, found, logit. A medium either has found faces alone, or centre squares alone.
+    rows: media_id, found, logit. All rows of a medium are found faces, or all are centre squares.
     """
     with_face = rows.groupby("media_id", sort=True).found.any()
     return mean_logits(rows).where(with_face, fallback)
@@ -31,37 +31,39 @@ def prior_logit(labels: np.ndarray) -> float:
 
 
 def labels_and_faceless(oof: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Labels by media_id of out-of-fold rows (media_id, label, found); and of those media without a face."""
+    """Labels by media_id of out-of-fold rows (media_id, label, found): of all media, and of media without a face."""
     media = oof.groupby("media_id", sort=True).agg({"label": "first", "found": "any"})
     return media.label, media.label[~media.found]
 
 
-def fallbacks(prior: float, faceless: Sequence[int], unreadable: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
+def fallbacks(
+    prior: float, faceless: Sequence[int] | np.ndarray, unreadable: Sequence[int] | np.ndarray = ()
+) -> dict[str, dict[str, Any]]:
     """Reason (no_face, unreadable, late) → {logit, and `from`: in words where it comes from}.
 
     prior: log-odds of fake in the training media, as prior_logit gives it. faceless: (M,) labels of training media in
-    which no face was found; unreadable: (K,) of those that could not be read. Their share of fakes is shrunk towards
-    the prior's p, so that a few of them do not make certainties: (fakes + 4 p) / (media + 4). Media that inference had
-    no time for are as any other.
+    which no face was found. unreadable: (K,) labels of training media that could not be read. The share of fakes among
+    either is shrunk towards the prior's p, so that a few media do not make a certainty: (fakes + 4 p) / (media + 4).
+    Media that inference had no time for (late) get the prior.
     """
     share = float(sigmoid(prior))
     seen = {"no_face": (faceless, "without a face"), "unreadable": (unreadable, "that could not be read")}
-    found = {}
+    logits: dict[str, dict[str, Any]] = {}
     for reason, (labels, what) in seen.items():
         shrunken = (np.sum(labels) + BELIEF * share) / (len(labels) + BELIEF)
         source = f"share of fakes in {len(labels)} training media {what}" if len(labels) else SHARE
-        found[reason] = {"logit": float(np.log(shrunken / (1 - shrunken))), "from": source}
-    return found | {"late": {"logit": prior, "from": SHARE}}
+        logits[reason] = {"logit": float(np.log(shrunken / (1 - shrunken))), "from": source}
+    return logits | {"late": {"logit": prior, "from": SHARE}}
 
 
-def stated_rows(reasons: dict[str, str], stated: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """A row of the logits table, of no run, for each medium that no model speaks for.
+def fallback_rows(reasons: dict[str, str], fallbacks: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """A row of the logits table for each medium that gets a fallback logit; its run is "".
 
-    reasons: media_id → reason. stated: as fallbacks gives it.
+    reasons: media_id → reason. fallbacks: as the function of that name gives them.
     """
     if not reasons:
         return LOGITS.empty()
     rows = pd.DataFrame(list(reasons.items()), columns=["media_id", "fallback"])
-    rows = rows.assign(logit=[stated[reason]["logit"] for reason in rows.fallback], run="", fold="", view="")
+    rows = rows.assign(logit=[fallbacks[reason]["logit"] for reason in rows.fallback], run="", fold="", view="")
     nothing = {"frame_idx": 0, "face_idx": 0, "found": False, "track_id": 0, "prob": None, "side": 0.0}
     return rows.assign(**nothing, sharpness=0.0)[list(LOGITS.columns)]

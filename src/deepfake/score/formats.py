@@ -1,76 +1,74 @@
-"""Submission files: what each competition wants to be handed in, written from logits and read back."""
+"""Submission files: what each competition wants to be handed in, written from logits and read back.
+
+A new format is one entry of FORMATS. Importing this module is cheap, so that the configuration can list them.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import lzma
 import re
-import struct
 import zipfile
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import pandas as pd
-
-from deepfake.errors import UserError
+from deepfake.errors import UserError, raised_within
 from deepfake.files import replacing
-from deepfake.score.pool import sigmoid
 
-MAX_LOGIT = 36.0  # beyond it float64 has no probability below 1: a submission never says 0 or 1 of its own accord
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+MAX_LOGIT = 36.0  # beyond it float64 has no probability below 1, and P(fake) is to stay between 0 and 1
 WORDS = {"real": 0.0, "fake": 1.0}
 LABELS = {"0": 0.0, "1": 1.0}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
-# What reading a damaged zip raises; ValueError of places that are none, OSError of bzip2.
-DAMAGE = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
-    *(EOFError, NotImplementedError, OSError, OverflowError, RuntimeError, ValueError),
-)
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a submission file holds, as the text that stands there.
-
-    header: its column names, empty where it has none. rows: name ("" in a format without names) and value.
-    ragged: `line 7 has 3 fields` for every line without the right number of them, which is not among the rows.
-    """
+    """The text of a submission file, taken apart."""
 
     header: tuple[str, ...]
+    """Column names; () where the file has no header."""
     rows: pd.DataFrame
+    """Columns name ("" in a format without names) and value."""
     ragged: list[str]
+    """`line 7 has 3 fields` for every line with a wrong number of fields; such lines are not among the rows."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """How one competition wants its scores.
-
-    about: what it is for. metric: what the board shows. file: the file's name; inside: the name within, where it is a
-    zip. columns: the header, None without one. named: whether rows carry names, which are whole paths below the raw
-    root where `paths`, else file names. answer: P(fake), P(real), a label 0 or 1, or a word real or fake.
-    """
+    """How one competition wants its scores."""
 
     about: str
+    """The competition."""
     metric: str
+    """The metric that its board shows."""
     file: str = "submission.csv"
+    """The file's name."""
     inside: str = ""
+    """The name of the only file in it, where it is a zip; else ""."""
     columns: tuple[str, str] | None = None
+    """The header; None = no header."""
     separator: str = ","
     named: bool = True
+    """Whether rows carry names."""
     paths: bool = False
+    """Whether names are whole paths below the raw root; otherwise they are file names."""
     answer: Literal["fake", "real", "label", "word"] = "fake"
+    """P(fake), P(real), a label 0 or 1, or a word real or fake."""
 
     @property
     def takes_sample(self) -> bool:
-        """Whether a sample submission gives rows, order and column names: where the file is a CSV with a header."""
+        """Whether a sample submission may give rows, order and column names: only where the file has a header."""
         return self.columns is not None
 
     @property
     def is_json(self) -> bool:
+        """Whether the file in the zip is JSON."""
         return self.inside.endswith(".json")
 
     def like(self, sample: pd.DataFrame) -> Format:
@@ -81,7 +79,7 @@ class Format:
         """Write the file whole or not at all; the same table gives the same bytes.
 
         table: name, and logit (log-odds of fake, finite), in the order of rows. threshold: the logit from which a
-        medium is called fake, where the format wants labels or words; -inf: all are, inf: none is.
+        medium is called fake, in formats of labels or words; -inf calls all fake, inf none.
         """
         text = self._encode(list(table.name), self._answers(table.logit.to_numpy(float), threshold))
         with replacing(path) as temporary:
@@ -90,8 +88,10 @@ class Format:
     def read(self, path: Path) -> pd.DataFrame:
         """name ("" in a format without names) and score: P(fake), whatever the format's own polarity and spelling.
 
-        UserError for a file that cannot be read, lines that do not fit, or scores that are none.
+        UserError for a file that cannot be read, lines with a wrong number of fields, or values that are no scores.
         """
+        import pandas as pd
+
         content = self.content(path)
         scores = self.scores(content.rows.value)
         if content.ragged or scores.isna().any():
@@ -100,24 +100,28 @@ class Format:
         return pd.DataFrame({"name": content.rows.name, "score": scores})
 
     def content(self, path: Path) -> Content:
-        """The file's text, unjudged. UserError when there is no file, or nothing of this kind in it."""
+        """The file's text, taken apart but not judged. UserError when the file is missing or of another kind."""
         text = _text(path, self.inside)
         return _json_content(text, path) if self.is_json else self._lines(text, path)
 
     def scores(self, values: pd.Series) -> pd.Series:
-        """P(fake) of values as they stand in a file, in range or not; nan for what is no answer of this format."""
+        """P(fake) of values as they stand in a file, in range or not; nan for what this format does not have."""
         if self.answer in ("label", "word"):
             return values.map(LABELS if self.answer == "label" else WORDS).astype(float)
         numbers = values.map(number).astype(float)
         return 1 - numbers if self.answer == "real" else numbers
 
     def _answers(self, logits: np.ndarray, threshold: float) -> list[str]:
+        import numpy as np
+
+        from deepfake.score.pool import sigmoid
+
         assert np.isfinite(logits).all()
         if self.answer in ("label", "word"):
             texts = list(LABELS if self.answer == "label" else WORDS)
-            return [texts[int(fake)] for fake in logits >= threshold]  # not as probabilities, which end at 1
+            return [texts[int(fake)] for fake in logits >= threshold]  # large logits differ, their probabilities do not
         logits = logits.clip(-MAX_LOGIT, MAX_LOGIT)
-        # P(real) from the logit, as 1 - P(fake) would lose the digits of what is surely real
+        # P(real) comes from the logit: 1 - P(fake) would lose the digits of a small P(real)
         return [repr(float(value)) for value in sigmoid(-logits if self.answer == "real" else logits)]
 
     def _encode(self, names: list[str], answers: list[str]) -> str:
@@ -131,6 +135,8 @@ class Format:
         return text.getvalue()
 
     def _lines(self, text: str, path: Path) -> Content:
+        import pandas as pd
+
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.separator, strict=True)
         try:
             lines = [(reader.line_num, fields) for fields in reader if fields or not self.named]  # [] is an empty line
@@ -143,21 +149,21 @@ class Format:
         return Content(header, pd.DataFrame(rows, columns=["name", "value"], dtype=object), ragged)
 
     def _is_header(self, fields: list[str]) -> bool:
-        """A file whose header was forgotten begins with a score."""
+        """Whether a file's first line is a header: where the header was forgotten, it ends in a score."""
         return self.columns is not None and (tuple(fields) == self.columns or not fields or not is_numeric(fields[-1]))
 
 
 def number(text: str) -> float | None:
-    """The number that a text is, nan and inf among them; None where it is none.
+    """The number that a text spells, nan and inf included; None where it spells none.
 
-    Plain decimals alone, as 0.25 or 2.5e-1: Python also reads 0.1_5, digits of other scripts and spaces around, which
-    boards refuse.
+    Only plain decimals count, as 0.25 or 2.5e-1. Python also reads 0.1_5, digits of other scripts and surrounding
+    spaces, all of which boards refuse.
     """
     return float(text) if NUMBER.fullmatch(text) else None
 
 
 def is_numeric(text: str) -> bool:
-    """Whether a text is a number in any spelling: where a header should be, it is none."""
+    """Whether a text is a number in any spelling that Python reads; a column name is not."""
     try:
         float(text)
     except ValueError:
@@ -166,10 +172,12 @@ def is_numeric(text: str) -> bool:
 
 
 class _Pairs(list):
-    """What a JSON object holds, doubled names too."""
+    """The pairs of a JSON object; a name that stands twice is there twice."""
 
 
 def _json_content(text: str, path: Path) -> Content:
+    import pandas as pd
+
     try:
         pairs = json.loads(text, object_pairs_hook=_Pairs)
         if not isinstance(pairs, _Pairs):
@@ -185,21 +193,26 @@ def _text(path: Path, inside: str) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
+    if inside:
+        data = _unzipped(data, inside, path)
     try:
-        names, data = _unzipped(data, inside) if inside else ([inside], data)
-        if names == [inside]:
-            return data.decode()
-    except DAMAGE as error:
-        wanted = f"a zip of {inside}" if inside else "UTF-8 text"
-        raise UserError(f"{path} is not {wanted} ({str(error) or 'it ends too soon'})") from error
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not {f'a zip of {inside}' if inside else 'UTF-8 text'} ({error})") from error
+
+
+def _unzipped(data: bytes, inside: str, path: Path) -> bytes:
+    """The bytes of `inside`. UserError when the zip is damaged or holds anything else."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            if names == [inside]:
+                return archive.read(inside)
+    except Exception as error:
+        if not raised_within(error, "zipfile"):
+            raise
+        raise UserError(f"{path} is not a zip of {inside} ({str(error) or 'it ends too soon'})") from error
     raise UserError(f"{path} holds {', '.join(names) or 'nothing'}; allowed: {inside} alone")
-
-
-def _unzipped(data: bytes, inside: str) -> tuple[list[str], bytes]:
-    """The names in a zip, and what `inside` holds where that is the only one."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = archive.namelist()
-        return names, archive.read(inside) if names == [inside] else b""
 
 
 def _zipped(name: str, text: str) -> bytes:
@@ -223,7 +236,7 @@ FORMATS: dict[str, Format] = {
     "faceforensics": Format(
         "FaceForensics++ benchmark", "accuracy", file="submission.zip", inside="submission.json", answer="word"
     ),
-    # Its list of test videos has 1 = real; what is written here is P(fake), as everywhere, by the names of that list.
+    # Celeb-DF's list of test videos has 1 = real. The scores here are P(fake), as everywhere; the names are the list's.
     "celebdf": Format("Celeb-DF v2, List_of_testing_videos.txt", "AUC", columns=("video", "fake"), paths=True),
     "spcup": Format("SP Cup DFWild", "AUC", columns=("filename", "score"), answer="real"),
     "aifactory": Format("AIFactory Korea", "Macro-F1", columns=("filename", "label"), answer="label"),

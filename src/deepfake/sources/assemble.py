@@ -14,6 +14,7 @@ from deepfake.sources.tree import Finder, Tree, kind_of
 from deepfake.tables import MEDIA
 
 COLUMNS = ("path", "kind", "split", "label", "method", "source_id", "donor_id")
+Answer = tuple[int | None, str | None]  # label and method that a test_labels.csv gives
 
 
 def assemble(tree: Tree, found: Iterable[Row | Contradiction]) -> tuple[pd.DataFrame, list[Contradiction]]:
@@ -30,16 +31,20 @@ def assemble(tree: Tree, found: Iterable[Row | Contradiction]) -> tuple[pd.DataF
 
 
 def _part(found: Iterable[Row | Contradiction]) -> tuple[list[Row], list[Contradiction]]:
-    rows, contradictions = [], []
+    rows: list[Row] = []
+    contradictions: list[Contradiction] = []
     for one in found:
-        (rows if isinstance(one, Row) else contradictions).append(one)
+        if isinstance(one, Row):
+            rows.append(one)
+        else:
+            contradictions.append(one)
     return rows, contradictions
 
 
 def _one_row_a_path(rows: Iterable[Row]) -> Iterator[Row | Contradiction]:
     """The first row of each path; none where its rows differ in label or split.
 
-    A test row must be predicted: it keeps its place, without a label.
+    A test row must be predicted, so it stays, without a label.
     """
     by_path: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -55,9 +60,9 @@ def _one_row_a_path(rows: Iterable[Row]) -> Iterator[Row | Contradiction]:
 
 
 def _with_test_labels(tree: Tree, rows: list[Row]) -> Iterator[Row | Contradiction]:
-    """`rows`, test rows with the label and method that a test_labels.csv knows. They only ever feed a printed score."""
+    """`rows`; test rows get the label and method that a test_labels.csv gives them, which only feed a printed score."""
     tests = Finder([row.path for row in rows if row.split == "test"])
-    answers: dict[str, set[tuple[int, str | None]]] = defaultdict(set)
+    answers: dict[str, set[Answer]] = defaultdict(set)
     for found in _answers(tree, tests):
         if isinstance(found, Row):
             answers[found.path].add((found.label, found.method))
@@ -67,7 +72,7 @@ def _with_test_labels(tree: Tree, rows: list[Row]) -> Iterator[Row | Contradicti
         yield from _answered(row, answers.get(row.path, set()))
 
 
-def _answered(row: Row, answers: set[tuple[int, str | None]]) -> Iterator[Row | Contradiction]:
+def _answered(row: Row, answers: set[Answer]) -> Iterator[Row | Contradiction]:
     labels = {label for label, _ in answers} | {row.label} - {None}
     if len(labels) > 1:
         yield Contradiction(row.path, "two_labels", "its test labels differ from one another or from its place")
@@ -78,7 +83,7 @@ def _answered(row: Row, answers: set[tuple[int, str | None]]) -> Iterator[Row | 
 
 
 def _answers(tree: Tree, tests: Finder) -> Iterator[Row | Contradiction]:
-    """What each test_labels.csv, at the root or in a test folder, says of a test row."""
+    """Label and method of test rows, from each test_labels.csv at the root or in a test folder."""
     for file in tree.other("test_labels.csv"):
         folder = posixpath.dirname(file)
         if folder and part_of(file) != "test":
@@ -89,7 +94,7 @@ def _answers(tree: Tree, tests: Finder) -> Iterator[Row | Contradiction]:
                 yield Contradiction(line.name, "ambiguous_name", f"{line.where} may mean {' or '.join(paths[:2])}")
             elif paths and line.label is not None:
                 yield Row(paths[0], "test", line.label, line.cells.get("method") or None)
-            # A file that is there but is no test row is not listed, or has its label from elsewhere: no harm.
+            # A file that exists but is no test row does no harm: it is not listed, or has its label from elsewhere.
             elif not paths and not tree.finder.find(line.name, folder):
                 yield Contradiction(line.name, "label_without_file", f"{line.where} names it; there is no such file")
 

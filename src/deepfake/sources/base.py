@@ -1,4 +1,4 @@
-"""What every reader speaks: the rows and contradictions it yields, and how a layout describes itself."""
+"""What all readers share: the rows and contradictions that they yield, and how a layout describes itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PART_OF_FOLDER = {synonym: part for part, synonyms in PARTS.items() for synonym
 
 
 class Row(NamedTuple):
-    """One medium as its layout knows it. `read_dataset` completes it: a real is its own source, of method "real"."""
+    """One medium as its layout knows it. `read_dataset` completes it: a real's method is "real", its source itself."""
 
     path: str
     split: str
@@ -36,7 +36,7 @@ class Contradiction(NamedTuple):
     label_without_file   a label names a file that is not there
     file_without_label   a file of the training part has no label; left out
     two_labels           two labels, or two splits, for one file; left out (a test row stays, without a label)
-    listed_twice         said twice, the same both times; kept once
+    listed_twice         listed more than once, each time with the same label; kept once
     ambiguous_name       a label's name fits several files; the label is left out
     not_media            a label names a file that is neither video nor image
     unknown_name         the layout carries meaning in its file names, and this one has another form; left out
@@ -49,15 +49,14 @@ class Contradiction(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """How one kind of folder is known and read.
-
-    `about` says in a line what is looked for; `recognise` gives what a folder was recognised by, None when it was not;
-    `read` yields what is there. Both raise UserError on a label file that cannot be read.
-    """
+    """How one kind of folder is recognised and read. Both raise UserError on a label file that cannot be read."""
 
     about: str
+    """What is looked for, in a line."""
     recognise: Callable[[Tree], str | None]
+    """Gives what a folder was recognised by; None when it is not of this layout."""
     read: Callable[[Tree], Iterator[Row | Contradiction]]
+    """Yields what lies in a folder that was recognised."""
 
 
 @lru_cache(maxsize=4096)
@@ -82,17 +81,17 @@ def part_of(path: str) -> str | None:
 
 
 def split_of(path: str) -> str:
-    """`test` below a test folder; everything else, validation too, is there to train on."""
+    """`test` below a test folder; everything else, validation too, is `train`."""
     return "test" if part_of(path) == "test" else "train"
 
 
 def unlabelled(path: str, why: str) -> Row | Contradiction:
-    """A file that no label speaks of: a test row below a test folder, a contradiction elsewhere."""
+    """What a file without a label is: a test row below a test folder, a contradiction elsewhere."""
     return Row(path, "test") if split_of(path) == "test" else Contradiction(path, "file_without_label", why)
 
 
 def no_file(tree: Tree, path: str, where: str) -> Contradiction:
-    """`where` (a label file and line) names `path`, which is no medium below the root."""
+    """The contradiction of a label file's line (`where`) that names `path`, which is no medium below the root."""
     if path in tree.others:
         return Contradiction(path, "not_media", f"{where} names it, and its suffix is not one of a video or an image")
     return Contradiction(path, "label_without_file", f"{where} names it, and there is no such file")

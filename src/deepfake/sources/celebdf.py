@@ -22,7 +22,7 @@ _CLASSES = {
 
 
 class _Clip(NamedTuple):
-    """A clip's class folder, squashed, and its name without suffix: what the list of testing videos knows it by."""
+    """What the list of testing videos knows a clip by: its class folder, squashed, and its name without suffix."""
 
     folder: str
     name: str
@@ -39,22 +39,24 @@ def recognise(tree: Tree) -> str | None:
 
 def read(tree: Tree) -> Iterator[Row | Contradiction]:
     """Listed clips are the test split, with their labels where list and folder agree."""
-    labels, paths = defaultdict(set), {}
+    labels: dict[_Clip, set[int]] = defaultdict(set)
+    missing: dict[_Clip, str] = {}
     for file in tree.other(_LIST):
-        for clip, label, path in _read_list(tree, file):
-            labels[clip].add(label)
-            paths[clip] = path
+        for listed, label, path in _read_list(tree, file):
+            labels[listed].add(label)
+            missing[listed] = path
     for path in tree.media:
         clip = _clip(path)
-        paths.pop(clip, None)
         if clip is None:
             yield unlabelled(path, "not below Celeb-real/, YouTube-real/ or Celeb-synthesis/")
-        elif clip in labels and labels[clip] != {_CLASSES[clip.folder][0]}:
+            continue
+        missing.pop(clip, None)
+        if clip in labels and labels[clip] != {_CLASSES[clip.folder][0]}:
             yield Contradiction(path, "two_labels", "List_of_testing_videos.txt gives it another label than its folder")
             yield Row(path, "test")
         else:
             yield _row(path, clip, "test" if clip in labels else "train")
-    for path in paths.values():
+    for path in missing.values():
         yield no_file(tree, path, "List_of_testing_videos.txt")
 
 
@@ -78,7 +80,7 @@ def _row(path: str, clip: _Clip, split: str) -> Row | Contradiction:
 
 
 def _read_list(tree: Tree, file: str) -> Iterator[tuple[_Clip, int, str]]:
-    """Each listed clip, its label (the file says 1 for a real one) and its path; UserError on another form of line."""
+    """Each listed clip, its label (1 in the file is a real) and its path; UserError on a line of another form."""
     for number, line in enumerate(read_text(tree.root / file).splitlines(), start=1):
         words = line.split()
         if not words:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from typing import TypeGuard
 
 from deepfake.errors import UserError
 from deepfake.sources.base import Contradiction, Layout, Row, no_file, split_of, unlabelled
@@ -22,13 +23,13 @@ def recognise(tree: Tree) -> str | None:
 
 
 def read(tree: Tree) -> Iterator[Row | Contradiction]:
-    """Labelled videos lie beside their metadata.json or labels.csv; the rest of a test folder is there to be scored."""
-    spoken_of = set()
+    """Labelled videos lie beside their metadata.json or labels.csv; the others in a test folder are test rows."""
+    named = set()
     for found in _labelled(tree):
-        spoken_of.add(found.path)
+        named.add(found.path)
         yield found
     for path in tree.media:
-        if path not in spoken_of:
+        if path not in named:
             yield unlabelled(path, "no metadata.json beside it gives it a label")
 
 
@@ -45,7 +46,7 @@ def _labelled(tree: Tree) -> Iterator[Row | Contradiction]:
 
 
 def _read_metadata(tree: Tree, file: str) -> Iterator[Row | Contradiction]:
-    """Rows of one metadata.json. A fake comes from its `original`; a video without one is its own source."""
+    """Rows of one metadata.json. A fake's source is its `original`; a video without an original is its own source."""
     entries = read_json(tree.root / file)
     if not _has_dfdc_form(entries):
         raise UserError(f"{tree.root / file} is not of DFDC's form {{video: {{label: REAL or FAKE, original}}}}")
@@ -53,7 +54,7 @@ def _read_metadata(tree: Tree, file: str) -> Iterator[Row | Contradiction]:
         where = f"{tree.root / file}: {video}"
         path = posixpath.join(posixpath.dirname(file), video)
         label = parse_label(info.get("label"), where)
-        # The real competition says "train" of every video, in its test folder too: there the folder knows better.
+        # The competition's own files say "train" of every video, even in its test folder: there the folder decides.
         split = "test" if split_of(path) == "test" else parse_split(info.get("split"), where) or "train"
         if path not in tree.finder.paths:
             yield no_file(tree, path, file)
@@ -61,7 +62,7 @@ def _read_metadata(tree: Tree, file: str) -> Iterator[Row | Contradiction]:
             yield Row(path, split, label, source_id=str(info.get("original") or video))
 
 
-def _has_dfdc_form(entries: object) -> bool:
+def _has_dfdc_form(entries: object) -> TypeGuard[dict[str, dict[str, object]]]:
     return isinstance(entries, dict) and all(isinstance(info, dict) for info in entries.values())
 
 

@@ -27,14 +27,14 @@ def recognise(tree: Tree) -> str | None:
 
 
 def read(tree: Tree) -> Iterator[Row | Contradiction]:
-    """Every compression of a video has the same source, so they stay together. Test is what splits/test.json names."""
+    """All compressions of a video have one source, so they stay together. splits/test.json names the test split."""
     test_ids = _test_ids(tree)
     for path in tree.media:
         parts = path.split("/")
         top = next((index for index, part in enumerate(parts[:-2]) if part in _LABEL_OF_FOLDER), None)
         if top is None:
             yield unlabelled(path, "not below original_sequences/ or manipulated_sequences/")
-        # The masks of where a fake was altered come as videos too, and are no media.
+        # The masks that show where a fake was altered are videos too, but no media.
         elif "masks" not in parts:
             name = next((part for part in parts[top + 2 :] if part not in _LEVELS), parts[-1])
             yield _row(path, _LABEL_OF_FOLDER[parts[top]], parts[top + 1], stem(name), test_ids)

@@ -20,43 +20,48 @@ def recognise(tree: Tree) -> str | None:
 
 
 def read(tree: Tree) -> Iterator[Row | Contradiction]:
-    """Train and val are labelled, so both are there to train on; a set without a label file is there to be scored."""
-    spoken_of = set()
+    """Train and val rows are labelled, so both are `train`. A val or test set without a label file is `test`."""
+    named = set()
     label_files = _label_files(tree)
     for file, part in label_files:
         for found in _read_label_file(tree, file, part):
-            spoken_of.add(found.path)
+            named.add(found.path)
             yield found
     without_labels = {"val", "test"} - {part for _, part in label_files}
     for path in tree.media:
-        if path not in spoken_of:
-            # A competition's first phase keeps the labels of its validation set, and asks for predictions of it.
+        if path not in named:
+            # A competition's first phase keeps the labels of its validation set and asks for predictions of it.
             asked_for = part_of(path) in without_labels
             yield Row(path, "test") if asked_for else unlabelled(path, "no label file names it")
 
 
 def _label_files(tree: Tree) -> list[tuple[str, str]]:
-    """Each label file and the part (train, val, test) that it speaks of."""
-    matches = [(file, _LABEL_FILE.fullmatch(posixpath.basename(file))) for file in sorted(tree.others)]
-    return [(file, part_of_folder(match[1])) for file, match in matches if match]
+    """Each label file and the part (train, val, test) that it labels."""
+    found = []
+    for file in sorted(tree.others):
+        match = _LABEL_FILE.fullmatch(posixpath.basename(file))
+        part = part_of_folder(match[1]) if match else None
+        if part:
+            found.append((file, part))
+    return found
 
 
 def _read_label_file(tree: Tree, file: str, part: str) -> Iterator[Row | Contradiction]:
-    facts = []
+    said = []
     for line in read_lines(tree.root / file):
         paths = _find(tree, file, line, part)
         if len(paths) == 1 and line.label is not None:
-            facts.append((paths[0], line.label))
+            said.append((paths[0], line.label))
             yield Row(paths[0], "test" if part == "test" else "train", line.label)
         elif len(paths) > 1:
             yield Contradiction(line.name, "ambiguous_name", f"{line.where} may mean {' or '.join(paths[:2])}")
         elif not paths:
             yield no_file(tree, posixpath.join(posixpath.dirname(file), line.name), line.where)
-    yield from said_twice(facts, file)
+    yield from said_twice(said, file)
 
 
 def _find(tree: Tree, file: str, line: Line, part: str) -> list[str]:
-    """The media a line may mean: those in a folder of its part, else those in no part's folder."""
+    """The media that a line may mean: those in a folder of its part, or else those in no part's folder."""
     paths = tree.finder.find(line.name, posixpath.dirname(file))
     return [path for path in paths if part_of(path) == part] or [path for path in paths if part_of(path) is None]
 

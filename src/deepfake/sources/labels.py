@@ -1,4 +1,4 @@
-"""What label files say: labels, splits and the lines of a CSV, understood or refused with the file and the line."""
+"""Understanding label files: labels, splits and the lines of a CSV; an error names the file and the line."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ _LABELS = {"0": 0, "0.0": 0, "real": 0, "1": 1, "1.0": 1, "fake": 1}
 
 
 class Line(NamedTuple):
-    """One line of a label file: where it stands (`labels.csv, line 7`), the file it names, its label."""
+    """One line of a label file."""
 
     where: str
+    """`labels.csv, line 7`."""
     name: str
+    """The file that it names, as a normal posix path."""
     label: int | None
     cells: dict[str, str]
+    """By column, in lower case."""
 
 
 def parse_label(value: object, where: str) -> int | None:
@@ -37,7 +40,7 @@ def parse_label(value: object, where: str) -> int | None:
 
 
 def parse_split(value: object, where: str) -> str | None:
-    """train or test (validation is there to train on), None for an empty value; UserError for anything else."""
+    """train (validation too) or test, None for an empty value; UserError for anything else."""
     if not value:
         return None
     part = part_of_folder(str(value))
@@ -65,9 +68,9 @@ def read_lines(file: Path, names: tuple[str, ...] = NAME_COLUMNS, *, needs_label
     return lines
 
 
-def said_twice(facts: Iterable[tuple[str, object]], where: str) -> Iterator[Contradiction]:
-    """A contradiction for each (path, what is said of it) that one file repeats."""
-    for (path, _), times in Counter(facts).items():
+def said_twice(said: Iterable[tuple[str, object]], where: str) -> Iterator[Contradiction]:
+    """A contradiction for each (path, what a file says of it) that the file repeats."""
+    for (path, _), times in Counter(said).items():
         if times > 1:
             yield Contradiction(path, "listed_twice", f"{where} says the same of it {times} times")
 

@@ -24,25 +24,26 @@ def recognise(tree: Tree) -> str | None:
 
 def read(tree: Tree) -> Iterator[Row | Contradiction]:
     """The rows of the listing that `recognise` found."""
-    return read_listing(tree, tree.root / _find(tree))
+    file = _find(tree)
+    assert file is not None, "read follows recognise"
+    return read_listing(tree, tree.root / file)
 
 
 def read_listing(tree: Tree, file: Path) -> Iterator[Row | Contradiction]:
-    """Rows of `file`, whose paths are relative to the tree's root. What it does not name is not part of the data set.
+    """Rows of `file`, whose paths are relative to the tree's root. Media that it does not name are left out.
 
-    Without a split, what has a label is there to train on and what has none to be scored. UserError on a path outside
-    the root.
+    Without a split, a medium with a label is `train` and one without is `test`. UserError on a path outside the root.
     """
-    facts = []
+    said = []
     prefixes = [f"{folder}/" for folder in (os.path.abspath(tree.root), os.path.realpath(tree.root))]
     for line in read_lines(file, ("path",), needs_label=False):
         path = _below_root(line.name, prefixes, f"{file}, {line.where}")
         if path not in tree.finder.paths:
             yield no_file(tree, path, line.where)
             continue
-        facts.append((path, (line.label, line.cells.get("split"))))
+        said.append((path, (line.label, line.cells.get("split"))))
         yield _row(path, line, file)
-    yield from said_twice(facts, file.name)
+    yield from said_twice(said, file.name)
 
 
 def _row(path: str, line: Line, file: Path) -> Row | Contradiction:
@@ -62,7 +63,7 @@ def _find(tree: Tree) -> str | None:
 
 
 def _below_root(path: str, prefixes: list[str], where: str) -> str:
-    """A listed path as one relative to the root, which is called `prefixes`; UserError when it lies elsewhere."""
+    """A listed path, relative to the root, which has the names `prefixes`; UserError when it lies elsewhere."""
     for prefix in prefixes:
         path = path.removeprefix(prefix)
     if path.startswith(("/", "../")):

@@ -1,4 +1,4 @@
-"""Files that somebody names: single ones, folders, patterns; no layout, no labels."""
+"""Media that a user names one by one, by folder or by pattern; without layout and labels."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from deepfake.sources.tree import MEDIA_SUFFIXES, scan
 
 @dataclass(frozen=True)
 class Named:
-    """media: each once, in the order in which they were named. others: files that are no media, by their suffix."""
+    """The files that a user named."""
 
     media: tuple[str, ...]
+    """Each once, in the order in which they were named."""
     others: tuple[str, ...]
+    """Files whose suffix is not a medium's."""
 
 
 def find_named(text: str) -> Named:
-    """What a file, folder or pattern (* ? [ ] **) on each line of `text` names, each file once, spelled as where it was
-    first named; UserError where that is nothing.
+    """The files that the lines of `text` name: each line is a file, a folder or a pattern (* ? [ ] **).
 
-    A file that is named itself counts as a medium whatever it is called; of folders and patterns, those with a medium's
-    suffix do.
+    A file that is named itself counts as a medium whatever its suffix; files below a folder or of a pattern count by
+    their suffix. A file that is named twice keeps its first spelling. UserError when a line names nothing, or no line
+    names a medium.
     """
     media: dict[str, str] = {}
     others: dict[str, str] = {}
@@ -37,7 +39,7 @@ def find_named(text: str) -> Named:
 
 
 def _meant(name: str) -> list[tuple[str, bool]]:
-    """(path, whether it is a medium) of all that one name means."""
+    """(path, whether it counts as a medium) of all files that one name means."""
     if os.path.isdir(name):
         return _below(name)
     if os.path.lexists(name):

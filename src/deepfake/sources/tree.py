@@ -18,6 +18,7 @@ _RAW_STREAMS = (".h264", ".h265")
 VIDEO_SUFFIXES = frozenset((*_CONTAINERS, *_RAW_STREAMS))
 IMAGE_SUFFIXES = frozenset((".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+Folder = tuple[str, str]  # its name below the root, and its real path
 
 
 class Finder:
@@ -30,10 +31,10 @@ class Finder:
             self._by_name[posixpath.basename(path)].append(path)
 
     def find(self, name: str, near: str = "") -> list[str]:
-        """Paths that `name`, said in folder `near`, may mean; more than one = ambiguous.
+        """Paths that `name`, used in folder `near`, may mean; more than one = ambiguous.
 
-        The nearest reading wins: `near/name`, then `name` below the root, then what ends in `name` below `near`, then
-        anywhere.
+        The nearest reading wins: `near/name`, then `name` below the root, then paths below `near` that end in `name`,
+        then any paths that end in `name`.
         """
         for exact in (posixpath.join(near, name), name):
             if exact in self.paths:
@@ -44,11 +45,13 @@ class Finder:
 
 @dataclass(frozen=True)
 class Tree:
-    """What lies below `root`: posix paths relative to it, media sorted. `others` are the files that are not media."""
+    """What lies below a folder, as posix paths relative to it."""
 
     root: Path
     media: tuple[str, ...]
+    """Sorted."""
     others: frozenset[str]
+    """Files that are not media."""
 
     @cached_property
     def finder(self) -> Finder:
@@ -56,7 +59,7 @@ class Tree:
         return Finder(self.media)
 
     def other(self, *names: str) -> list[str]:
-        """The non-media files called one of `names`, in any case, at any depth."""
+        """The non-media files that have one of `names` (in lower case), whatever their case and depth; sorted."""
         return sorted(path for path in self.others if posixpath.basename(path).lower() in names)
 
 
@@ -66,7 +69,7 @@ def kind_of(path: str) -> str:
 
 
 def scan(root: Path) -> Tree:
-    """Names below `root`, without hidden files and `__MACOSX`; UserError when it is no folder or cannot be read.
+    """Names below `root`, without hidden files and `__MACOSX`. UserError when it is no folder or cannot be read.
 
     A folder that several symbolic links lead to is read once: under its real name where that lies below `root`.
     """
@@ -74,7 +77,9 @@ def scan(root: Path) -> Tree:
         fault = "is a file, not a folder" if root.exists() else "does not exist"
         raise UserError(f"{root} {fault}: give the folder of the raw media")
     files: list[str] = []
-    folders, links, seen = [("", os.path.realpath(root))], [], set()
+    folders: list[Folder] = [("", os.path.realpath(root))]
+    links: list[Folder] = []
+    seen: set[str] = set()
     while folders or links:
         below, real = folders.pop() if folders else heapq.heappop(links)
         if real not in seen:
@@ -84,8 +89,8 @@ def scan(root: Path) -> Tree:
     return Tree(root, tuple(sorted(media)), frozenset(files).difference(media))
 
 
-def _list_folder(below: str, real: str, files: list, folders: list, links: list) -> None:
-    """Add one folder's entries to `files`, `folders` and the heap `links`, as they are called below the root."""
+def _list_folder(below: str, real: str, files: list[str], folders: list[Folder], links: list[Folder]) -> None:
+    """Add one folder's entries to `files`, `folders` and the heap `links`, by their names below the root."""
     try:
         for entry in os.scandir(real):
             path = posixpath.join(below, entry.name)

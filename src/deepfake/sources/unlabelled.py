@@ -1,4 +1,4 @@
-"""A folder of media that nobody has labelled: all of them are there to be scored."""
+"""A folder of unlabelled media: all of them are test rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepfake.sources.tree import Tree
 
 
 def recognise(tree: Tree) -> str | None:
-    """Only what is called test: a folder of training media whose labels were forgotten is not to be scored."""
+    """Only what is called test: a folder of training media whose labels were forgotten is no test set."""
     if part_of_folder(tree.root.resolve().name) == "test":
         return "the folder is called test"
     return "everything lies below a test folder" if all(part_of(path) == "test" for path in tree.media) else None

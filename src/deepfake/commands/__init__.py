@@ -1,0 +1,102 @@
+"""The commands: one module (or package) each; what lies in this folder is what `--help` lists.
+
+A command says of itself:
+
+- ABOUT: its line of help. READS: the sections and keys of the configuration that it reads. ORDER: its place in the
+  pipeline, in which commands run however they were typed.
+- FILES, where files may be named beside it: `one` or `many` = they become input=; `skip` = it is not needed for them;
+  another command's name = that one takes its place.
+- LONG = True, where it can take hours: what is wrong with the commands after it is said before it begins.
+- configure(options, chain), where it has a say in that: the configuration of the whole command line, or None.
+- check(cfg), where something can be known to be wrong before the work begins: UserError for it.
+- run(cfg, chain): does it, and gives back what a notebook would want of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from deepfake.arguments import as_options, help_text, load_config
+from deepfake.config import Config
+from deepfake.console import start_log
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The commands of one command line."""
+
+    names: tuple[str, ...]
+    """In the pipeline's order."""
+    started_s: float
+    """When the command line was given, by time.monotonic."""
+
+
+def names() -> list[str]:
+    """Every command, in the pipeline's order."""
+    return in_order(found.name for found in pkgutil.iter_modules(__path__))
+
+
+def in_order(words: Iterable[str]) -> list[str]:
+    """Commands, each once, in the pipeline's order."""
+    return sorted({*words}, key=lambda name: command(name).ORDER)
+
+
+def command(name: str) -> ModuleType:
+    """The command of that name."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def files_of(name: str) -> str:
+    """What a command does with files that are named beside it, see FILES; "" = it takes none."""
+    return getattr(command(name), "FILES", "")
+
+
+def run_chain(words: Iterable[str], options: Sequence[str], started_s: float) -> Any:
+    """Run commands one after the other with one configuration; what the last one gave. UserError for a user's mistake.
+
+    The configuration is made by the last command that has a say in it.
+    """
+    # Read when torch is loaded: threads that wait for one another soon sleep, instead of burning the cores that loader
+    # processes and other programs need.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    chain = Chain(tuple(in_order(words)), started_s)
+    commands = [command(name) for name in chain.names]
+    cfg = _configured(commands, options, chain)
+    given = None
+    for number, one in enumerate(commands):
+        if getattr(one, "LONG", False):
+            for later in commands[number + 1 :]:
+                if hasattr(later, "check"):
+                    later.check(cfg)
+        given = one.run(cfg, chain)
+    return given
+
+
+def as_function(name: str) -> Callable[..., Any]:
+    """A command as a function of keywords, the keys of its configuration: `train(fold=0, **{"data.root": "…"})`.
+
+    It gives back what the command's `run` does, and raises UserError where the command line would say a line.
+    """
+
+    def call(**options: Any) -> Any:
+        start_log()
+        return run_chain([name], as_options(options), time.monotonic())
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"{command(name).ABOUT}\n\nKeywords:\n{help_text(command(name).READS)}"
+    return call
+
+
+def _configured(commands: Sequence[ModuleType], options: Sequence[str], chain: Chain) -> Config:
+    for one in reversed(commands):
+        cfg: Config | None = one.configure(options, chain) if hasattr(one, "configure") else None
+        if cfg is not None:
+            return cfg
+    return load_config(options)

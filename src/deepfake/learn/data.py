@@ -1,0 +1,189 @@
+"""Crops on disk → uint8 tensors, and batches of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from deepfake.errors import UserError
+from deepfake.learn.augment import Augment, erase_half, erase_part
+from deepfake.learn.sampling import EpochBatches, Key
+
+PREFETCH = 4  # batches that each worker has ready: decoding times differ
+
+
+def load_crop(path: Path, image_size: int, interpolation: str, *, resize: bool = True) -> np.ndarray:
+    """A crop from disk as the model sees it; see prepare_crop. UserError when the file is missing or broken."""
+    return prepare_crop(_read(path), image_size, interpolation, resize=resize)
+
+
+def prepare_crop(crop_HWC: np.ndarray, image_size: int, interpolation: str, *, resize: bool = True) -> np.ndarray:
+    """A uint8 RGB crop of any size as the model sees it: (image_size, image_size, 3).
+
+    The shorter side is resized to image_size as timm's evaluation does (Pillow, anti-aliased, the model's own
+    interpolation), then the middle is taken; a crop that already has the size is left as it is. Without `resize` the
+    pixels are kept, and what is too small is padded by reflection.
+    """
+    if resize:
+        crop_HWC = _resize_shorter(crop_HWC, image_size, interpolation)
+    return _window(crop_HWC, image_size)
+
+
+def _read(path: Path | str) -> np.ndarray:
+    crop_BGR = cv2.imread(str(path))
+    if crop_BGR is None:
+        raise UserError(f"{path} is missing or broken: remove faces.parquet and extract_journal.jsonl, extract again")
+    return cv2.cvtColor(crop_BGR, cv2.COLOR_BGR2RGB)
+
+
+def _resize_shorter(crop_HWC: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+    from PIL import Image
+
+    height, width = crop_HWC.shape[:2]
+    if min(height, width) == size:
+        return crop_HWC
+    scale = size / min(height, width)
+    new_size = (max(size, round(width * scale)), max(size, round(height * scale)))
+    return np.asarray(Image.fromarray(crop_HWC).resize(new_size, Image.Resampling[interpolation.upper()]))
+
+
+def _window(crop_HWC: np.ndarray, size: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """A window of size x size px: the middle, or with rng a random one; what is too small is padded by reflection."""
+    missing = [max(0, size - side) for side in crop_HWC.shape[:2]]
+    if any(missing):
+        (above, left), (below, right) = ([n // 2 for n in missing], [n - n // 2 for n in missing])
+        crop_HWC = cv2.copyMakeBorder(crop_HWC, above, below, left, right, cv2.BORDER_REFLECT_101)
+    spare = [side - size for side in crop_HWC.shape[:2]]
+    top, left = (n // 2 for n in spare) if rng is None else rng.integers(spare, endpoint=True)
+    return crop_HWC[top : top + size, left : left + size]
+
+
+class CropDataset(Dataset):
+    """(epoch, row) → (crop_CHW uint8, target float32, row). Random changes are a function of (seed, epoch, row) alone.
+
+    labels: (N,) 0 or 1; None = all 0. image_size, interpolation, resize: as in prepare_crop. The rest is for training:
+
+    random_crop: side, px, of a random window that is shown instead of the middle; 0 = off. The window is taken from the
+    resized crop or, without resize, from the whole stored one.
+    augment: what is done last.
+    twins: (N,) row of the real crop that a fake's crop is aligned with, or -1.
+    pair_mixup: probability that a fake becomes λ * fake + (1 - λ) * twin, with λ from Beta(alpha, alpha), and its
+    target λ.
+    erase_parts, erase_half: probabilities of black patches; a crop has one of the two at most. landmarks: (N, 5, 2), px
+    of the stored crop, say where the patches lie; NaN = unknown.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: np.ndarray | None = None,
+        *,
+        image_size: int,
+        interpolation: str,
+        resize: bool = True,
+        random_crop: int = 0,
+        augment: Augment | None = None,
+        seed: int = 0,
+        landmarks: np.ndarray | None = None,
+        twins: np.ndarray | None = None,
+        pair_mixup: float = 0.0,
+        pair_mixup_alpha: float = 0.5,
+        erase_parts: float = 0.0,
+        erase_half: float = 0.0,
+    ) -> None:
+        if resize and random_crop > image_size:
+            raise ValueError(f"random_crop={random_crop} of crops resized to {image_size} px; allowed: {image_size}")
+        if pair_mixup and twins is None:
+            raise ValueError(f"pair_mixup={pair_mixup} needs twins")
+        if (erase_parts or erase_half) and landmarks is None:
+            raise ValueError(f"erase_parts={erase_parts}, erase_half={erase_half} need landmarks")
+        # Bytes in one array: a million Path objects would be copied into each worker, as counting references writes.
+        self.paths = np.array([os.fsencode(path) for path in paths], dtype=bytes)
+        self.labels = np.zeros(len(self.paths), np.float32) if labels is None else labels.astype(np.float32)
+        self.image_size = image_size
+        self.interpolation = interpolation
+        self.resize = resize
+        self.random_crop = random_crop
+        self.augment = augment
+        self.seed = seed
+        self.landmarks = landmarks
+        self.twins = twins
+        self.pair_mixup = pair_mixup
+        self.pair_mixup_alpha = pair_mixup_alpha
+        self.erase_parts = erase_parts
+        self.erase_half = erase_half
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, np.float32, int]:
+        epoch, row = key
+        rng = np.random.default_rng((self.seed, epoch, row))
+        crop_HWC, target = self._mixed(row, rng)
+        crop_HWC = self._sized(self._erased(crop_HWC, row, rng), rng)
+        if self.augment:
+            crop_HWC = self.augment(crop_HWC, (self.seed, epoch, row))
+        return torch.from_numpy(np.ascontiguousarray(crop_HWC.transpose(2, 0, 1))), target, row
+
+    def _stored(self, row: int) -> np.ndarray:
+        return _read(os.fsdecode(self.paths[row]))
+
+    def _mixed(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.float32]:
+        """The stored crop and its target; both mixed with the twin's where there is one of that shape, by chance."""
+        crop_HWC = self._stored(row)
+        if self.pair_mixup and self.twins is not None and self.twins[row] >= 0 and rng.random() < self.pair_mixup:
+            real_HWC, share = self._stored(self.twins[row]), rng.beta(self.pair_mixup_alpha, self.pair_mixup_alpha)
+            if real_HWC.shape == crop_HWC.shape:
+                return cv2.addWeighted(crop_HWC, share, real_HWC, 1 - share, 0), np.float32(share)
+        return crop_HWC, self.labels[row]
+
+    def _erased(self, crop_HWC: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
+        draw = rng.random()  # one for both, so that no crop loses a part and then half of what is left
+        if self.landmarks is None:
+            return crop_HWC
+        if draw < self.erase_parts:
+            return erase_part(crop_HWC, self.landmarks[row], rng)
+        if draw >= 1 - self.erase_half:
+            return erase_half(crop_HWC, self.landmarks[row], rng)
+        return crop_HWC
+
+    def _sized(self, crop_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.resize:
+            crop_HWC = _resize_shorter(crop_HWC, self.image_size, self.interpolation)
+        if self.random_crop:
+            return _window(crop_HWC, self.random_crop, rng)
+        return _window(crop_HWC, self.image_size)
+
+
+def train_loader(data: CropDataset, batches: EpochBatches, num_workers: int) -> DataLoader:
+    """The batches of the epoch that `batches` says when the iteration begins."""
+    return _loader(data, num_workers, batch_sampler=batches)
+
+
+def ordered_loader(
+    data: CropDataset, *, batch_size: int, num_workers: int, rows: Iterable[int] | None = None
+) -> DataLoader:
+    """Every row once, in order; or these rows."""
+    keys = [(0, int(row)) for row in (range(len(data)) if rows is None else rows)]
+    return _loader(data, num_workers, sampler=keys, batch_size=batch_size)
+
+
+def _loader(data: CropDataset, num_workers: int, **batches: Any) -> DataLoader:
+    if num_workers:  # a forked worker hangs when it touches threads that OpenCV had in its parent
+        cv2.setNumThreads(1)
+    return DataLoader(
+        data,
+        num_workers=num_workers,
+        generator=torch.Generator(),  # the loader's own seeds, which nothing uses, must not move the global stream
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+        prefetch_factor=PREFETCH if num_workers else None,
+        **batches,
+    )

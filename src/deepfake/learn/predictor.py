@@ -1,0 +1,154 @@
+"""The models of an inference, side by side: a crop is prepared once for all models that want the same pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from deepfake.errors import UserError
+from deepfake.learn.checkpoint import load_detector
+from deepfake.learn.data import load_crop, prepare_crop
+from deepfake.learn.engine import NonFiniteError, Precision
+from deepfake.learn.models import Detector
+from deepfake.learn.views import view_logits
+
+Crop = TypeVar("Crop", Path, np.ndarray)
+
+GPU_SHARE = 0.5  # of the free memory that weights may fill; activations need the rest
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What makes two models see the same pixels: arguments of load_crop."""
+
+    image_size: int
+    interpolation: str
+    resize: bool
+
+
+class Predictor:
+    """Detectors loaded from weight files, in order. Callers that may ask for fewer of them give the strongest first.
+
+    All of them lie in the GPU's memory if it holds them. Otherwise they take turns: as many as fit lie there, and the
+    others wait in the main memory. compiled: by torch.compile. UserError as load_detector raises it.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Path],
+        precision: Precision,
+        *,
+        batch_size: int,
+        num_threads: int,
+        compiled: bool = False,
+    ) -> None:
+        self.detectors = [load_detector(path) for path in weights]
+        self.precision = precision
+        self.batch_size = batch_size
+        self.threads = ThreadPoolExecutor(num_threads)
+        if compiled:
+            for detector in self.detectors:
+                detector.backbone.compile()
+        self.shares = _shares([_weight_bytes(detector) for detector in self.detectors], _free_bytes(precision))
+        if len(self.shares) == 1:
+            for detector in self.detectors:
+                precision.place(detector)
+
+    def score(self, crops: Sequence[Path], *, views: list[str], members: int) -> np.ndarray:
+        """Logits (len(crops), members, len(views)), float32, of the first `members` detectors.
+
+        NonFiniteError where one is not finite, with the crop's number; UserError where a crop is broken, or a batch too
+        large for the GPU.
+        """
+        return self._score(crops, load_crop, views, members)
+
+    def score_arrays(self, images: Sequence[np.ndarray], *, views: list[str], members: int) -> np.ndarray:
+        """As score, for crops that are uint8 RGB arrays (H, W, 3) of any size instead of files."""
+        return self._score(images, prepare_crop, views, members)
+
+    @torch.inference_mode()
+    def _score(
+        self, crops: Sequence[Crop], load: Callable[..., np.ndarray], views: list[str], members: int
+    ) -> np.ndarray:
+        """load: (crop, image_size, interpolation, resize=…) → the pixels that a detector sees, as load_crop."""
+        logits = np.empty((len(crops), members, len(views)), np.float32)
+        for share in self.shares:
+            numbers = [number for number in share if number < members]
+            for preparation, alike in self._by_preparation(numbers).items():
+                read = functools.partial(load, **dataclasses.asdict(preparation))
+                self._score_alike(alike, self._batches(crops, read), views, logits)
+        wrong = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
+        if len(wrong):
+            raise NonFiniteError("a logit", wrong.tolist())
+        return logits
+
+    def _by_preparation(self, numbers: list[int]) -> dict[Preparation, list[int]]:
+        groups: dict[Preparation, list[int]] = {}
+        for number in numbers:
+            spec = self.detectors[number].spec
+            groups.setdefault(Preparation(spec.image_size, spec.interpolation, spec.resize), []).append(number)
+        return groups
+
+    def _score_alike(
+        self, numbers: list[int], batches: Iterable[tuple[int, torch.Tensor]], views: list[str], logits: np.ndarray
+    ) -> None:
+        """Fill the columns of detectors that want the same pixels; each view is made once for all of them."""
+        swapped = len(self.shares) > 1
+        for number in numbers if swapped else ():
+            self.precision.place(self.detectors[number])
+        detectors = [self.detectors[number] for number in numbers]
+        for start, images_NCHW in batches:
+            rows = slice(start, start + len(images_NCHW))
+            try:
+                with self.precision.autocast():
+                    batch = view_logits(detectors, self.precision.send(images_NCHW), views)
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"out of GPU memory with {len(images_NCHW)} crops: a smaller infer.batch_size"
+                ) from error
+            logits[rows, numbers] = batch.float().cpu().numpy()
+        for number in numbers if swapped else ():
+            self.detectors[number].to("cpu")
+
+    def _batches(self, crops: Sequence[Crop], read: Callable[[Crop], np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
+        """(number of the first crop, images_NCHW uint8) of each batch; the next one is read in the meantime."""
+        starts = range(0, len(crops), self.batch_size)
+        ahead = self.threads.map(read, crops[: self.batch_size])
+        for start in starts:
+            ready = ahead
+            ahead = self.threads.map(read, crops[start + self.batch_size : start + 2 * self.batch_size])
+            images = np.stack(list(ready))
+            batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+            yield start, batch.pin_memory() if torch.cuda.is_available() else batch
+
+
+def _weight_bytes(detector: Detector) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in detector.parameters())
+
+
+def _free_bytes(precision: Precision) -> float:
+    """How many bytes weights may fill on the device; infinity on a CPU, where they lie anyway."""
+    if precision.device.type != "cuda":
+        return float("inf")
+    return GPU_SHARE * torch.cuda.mem_get_info(precision.device)[0]
+
+
+def _shares(sizes: Sequence[int], room: float) -> list[list[int]]:
+    """Numbers of the models, in order, in groups whose sizes add up to `room` at most; one that is larger is alone."""
+    shares: list[list[int]] = []
+    left = 0.0
+    for number, size in enumerate(sizes):
+        if not shares or size > left:
+            shares.append([])
+            left = room
+        shares[-1].append(number)
+        left -= size
+    return shares

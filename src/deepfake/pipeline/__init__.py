@@ -1,0 +1,1 @@
+"""What several commands do alike: cropping media, and scoring them as they come. It knows no configuration."""

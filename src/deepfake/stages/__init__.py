@@ -1,1 +1,0 @@
-"""The only modules with side effects. Each has `run(cfg)`: tables in, one table out."""
