@@ -3,7 +3,7 @@ training of it on real crops, (c) timm's own loader and step on the same crops.
 
     python benchmarks/train.py [--crops FOLDER]
 
-Without --crops, on crops of the demo set, cut by our extraction. Writes benchmarks/results/train-<hardware>.md.
+Without --crops, on crops of the demo set, as our extraction gives them. Writes benchmarks/results/train-<hardware>.md.
 
 Each arm is a process of its own that warms up first; the arms take turns, and the medians of the rounds count. (a) is
 a bare loop: forward, backward, optimiser. (b) is deepfake.learn.trainer.Trainer with deepfake.learn.data's loader

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pipeline import TINY, Done, built, run_in, warm_server
+from pipeline import TINY, Done, built, run_in, under_way, warm_server
 
 # As in this process, so in those that tests start: no model hub, no GPU unless FAIL_WITHOUT_CUDA=1 asks for one, and
 # one thread each. Models this small only wait for one another on more, which burns all cores.
@@ -28,6 +28,14 @@ def warm_processes() -> None:
     """What commands spawn in this process comes with torch and the rest imported, see warm.py."""
     if sys.platform == "linux":
         warm_server().warms_spawning()
+
+
+@pytest.fixture(autouse=True)
+def commands_end_with_their_test() -> Iterator[None]:
+    """Whatever comes of the test."""
+    yield
+    while under_way:
+        under_way.pop().kill()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 from PIL import Image
+from pipeline import usual_scheduling
 
 from deepfake.sources.tree import IMAGE_SUFFIXES, VIDEO_SUFFIXES, kind_of
 
@@ -166,7 +167,7 @@ def film(suffix: str, *tracks: Video | Sound | Cover, format: str = "", **muxer:
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"film{suffix}"
         options = {"fflags": "bitexact"} | muxer
-        with av.open(str(path), "w", format=format or None, options=options) as container:
+        with usual_scheduling(), av.open(str(path), "w", format=format or None, options=options) as container:
             streams = [track.add(container) for track in tracks]
             for track, stream in zip(tracks, streams):
                 for packet in track.packets(stream):

@@ -101,6 +101,7 @@ class Command:
             wait_until(lambda: not self.processes(), timeout_s=60)
         finally:
             self.kill()
+            under_way.remove(self)
         return Done(self.process.wait(), self.screen.read_text())
 
     def kill(self) -> None:
@@ -123,6 +124,9 @@ class Command:
         return self.process.poll() is not None
 
 
+under_way: list[Command] = []  # and those whose end nobody has looked at
+
+
 def start(folder: Path, *arguments: object, prelude: str = "", **variables: str) -> Command:
     """Start `python -m deepfake …` in a folder; what it says goes to screen.txt there.
 
@@ -138,7 +142,8 @@ def start(folder: Path, *arguments: object, prelude: str = "", **variables: str)
             prelude=prelude,
             new_session=True,
         )
-    return Command(Process(number), screen)
+    under_way.append(Command(Process(number), screen))
+    return under_way[-1]
 
 
 def run(folder: Path, *arguments: object, prelude: str = "", **variables: str) -> str:
@@ -170,6 +175,20 @@ def _peak_bytes(process: int) -> int:
     except OSError:
         return 0
     return int(found[1]) * 1024 if found else 0
+
+
+@contextlib.contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """SVT-AV1's encoder makes the thread that starts it a real-time one where it may, as for root: for good, unless it
+    is put back, and then all other processes starve."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -215,6 +216,7 @@ def _take_on(wish: Wish, theirs: list[int], telling: int) -> int:
     os.chdir(wish.folder)
     os.environ.clear()
     os.environ.update(wish.environment)
+    tempfile.tempdir = None  # as TMPDIR says now
     for number, limits in wish.limits:
         if resource.getrlimit(number) != limits:
             resource.setrlimit(number, limits)

@@ -108,7 +108,9 @@ def as_frame(predictions: Sequence[Prediction]) -> pd.DataFrame:
         }
         for one in predictions
     ]
-    return pd.DataFrame(rows).astype(dict.fromkeys(("prob_fake", "lowest", "highest"), float))
+    types = dict.fromkeys(("prob_fake", "lowest", "highest"), "float64")
+    types |= dict.fromkeys(("people", "faces", "frames"), "int64")
+    return pd.DataFrame(rows, dtype=object).astype(types)
 
 
 def _checked(array: np.ndarray, dimensions: tuple[int, ...]) -> np.ndarray:

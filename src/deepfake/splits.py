@@ -1,4 +1,4 @@
-"""Stratified folds that keep together what belongs together."""
+"""Folds for cross-validation: stratified, with media that belong together in one fold."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from deepfake.errors import UserError
 
 
 def group_media(media: pd.DataFrame, *, group_donors: bool) -> pd.Series:
-    """A group name for each row: the connected components of shared sources, donors and identical contents.
+    """A group name for each row. Media that share a source, a donor or their content are in one group.
 
     A medium's source_id, its donor_id (unless group_donors is False) and its content_id each tie it to every other
-    medium that names the same. The group is called after its first member in order of media_id.
+    medium with the same value; groups are the connected components. A group is named after the first of its media_ids.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -32,7 +32,7 @@ def group_media(media: pd.DataFrame, *, group_donors: bool) -> pd.Series:
 
 
 def assign_folds(media: pd.DataFrame, *, num_folds: int, seed: int, group_donors: bool = True) -> pd.DataFrame:
-    """Folds table of the labelled training media: groups whole, label and method spread evenly.
+    """The folds table of the labelled training media: each group in one fold, labels and methods spread evenly.
 
     UserError when there is nothing to train on, only one class, or more folds than groups.
     """

@@ -69,7 +69,7 @@ FACES = Table(
     | {
         "pts_s": Column("float32", "time of the frame, seconds from the start"),
         "sharpness": Column("float32", "log2(1 + variance of the Laplacian) of the grey crop shrunk to 64 px"),
-        "path": Column("string", "crop, below data/<dataset>/"),
+        "path": Column("string", "file of the crop, below the data set's folder"),
     },
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import TINY, Done, run_in
+from pipeline import Done
 
 from deepfake.tables import OOF
 
@@ -18,14 +18,10 @@ Command = Callable[..., Done]
 LOGITS = "submissions/mix/logits.parquet"
 
 
-@pytest.fixture(scope="module")
-def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three trained runs: a and b are of one model, c is of another."""
-    folder = shutil.copytree(cut_people, tmp_path_factory.mktemp("blend"), dirs_exist_ok=True)
-    settings = (f"data.root={demo_root}", *TINY, "train.epochs=1", "num_workers=0")
-    for name, model, seed in (("a", "test_resnet", 0), ("b", "test_resnet", 1), ("c", "test_vit", 0)):
-        run_in(folder, "train", *settings, f"name={name}", f"model.name={model}", f"seed={seed}")
-    return folder
+@pytest.fixture
+def here(three_runs: Path, tmp_path: Path) -> Path:
+    """A copy of the folder with the runs a, b and c, to spoil; it is where the `deepfake` fixture runs."""
+    return shutil.copytree(three_runs, tmp_path, dirs_exist_ok=True)
 
 
 def plant(folder: Path, run: str, logit_of: Callable[[pd.DataFrame], np.ndarray]) -> None:

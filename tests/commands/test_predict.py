@@ -4,30 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import TINY, Done, environment, run_in
+from pipeline import Done, start, wait_until
 
 Command = Callable[..., Done]
-
-
-@pytest.fixture(scope="module")
-def trained(cut_people: Path, demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the run `people`, of two folds, and its submission."""
-    folder = shutil.copytree(cut_people, tmp_path_factory.mktemp("trained"), dirs_exist_ok=True)
-    run_in(folder, "train", "infer", f"data.root={demo_root}", "fold=all", *TINY)
-    return folder
 
 
 @pytest.fixture
@@ -157,21 +144,25 @@ def test_the_run_has_to_be_clear(deepfake: Command, trained: Path, files: Path, 
     assert done.status == 0 and "by two fold 1" in done.output and "highest" not in done.output
 
 
+# A prelude: a process that crops media comes to no end once the first one's crops are there.
+LINGERS = """
+import sys, time
+if any("multiprocessing" in word for word in sys.orig_argv):
+    from deepfake.media import workers
+
+    def crop_medium(*arguments, crop=workers.crop_medium, **settings):
+        crop(*arguments, **settings)
+        time.sleep(600)
+
+    workers.crop_medium = crop_medium
+"""
+
+
 def test_an_interrupt_leaves_no_crops(trained: Path, files: Path, temporary: Path) -> None:
-    command = [sys.executable, "-m", "deepfake", "infer", "files", f"paths.runs={trained / 'runs'}", "num_workers=1"]
-    with subprocess.Popen(
-        command,
-        cwd=files.parent,
-        env=environment() | {"TMPDIR": str(temporary)},
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not list(temporary.glob("deepfake_*/**/*.png")):  # not while it is still loading itself
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130 and "interrupted" in said, said
+    arguments = ("infer", "files", f"paths.runs={trained / 'runs'}", "num_workers=1")
+    command = start(files.parent, *arguments, prelude=LINGERS, TMPDIR=str(temporary))
+    wait_until(lambda: any(temporary.glob("deepfake_*/**/*.png")))
+    command.interrupt()
+    done = command.ended(timeout_s=60)
+    assert done.status == 130 and "interrupted" in done.output, done.output
     assert not list(temporary.glob("deepfake_*"))

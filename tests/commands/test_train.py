@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from pipeline import TINY, environment, locked
+from pipeline import TINY, locked, run
 
 from deepfake.config import VIEW_NAMES
 
@@ -63,12 +61,8 @@ def test_weights_say_what_made_them(deepfake, people, tmp_path: Path) -> None:
 def test_two_processes_train_one_fold_and_leave_what_one_leaves(deepfake, people, tmp_path: Path) -> None:
     alone = deepfake(*people, "name=alone")
     assert alone.status == 0, alone.output
-    together = subprocess.run(
-        [sys.executable, "-m", "deepfake", *people, "name=together", "gpus=2"],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert together.returncode == 0, together.stderr
-    assert together.stderr.count("fold 0 epoch 1/2") == 1  # one of them speaks
+    together = run(tmp_path, *people, "name=together", "gpus=2")
+    assert together.count("fold 0 epoch 1/2") == 1  # one of them speaks
     folders = [tmp_path / f"runs/{name}/fold0" for name in ("alone", "together")]
     assert {path.name for path in folders[0].iterdir()} == {path.name for path in folders[1].iterdir()}
     key = ["media_id", "frame_idx", "face_idx", "view"]

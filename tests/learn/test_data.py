@@ -47,7 +47,7 @@ def test_a_crop_of_another_size_is_resized(save_crops, interpolation, size):
     np.testing.assert_allclose(loaded[:, -1], 200, atol=10)
 
 
-def test_of_a_picture_that_is_not_square_the_centre_is_cut(save_crops):
+def test_of_a_picture_that_is_not_square_the_middle_is_taken(save_crops):
     wide = np.repeat(np.arange(0, 240, 20, dtype=np.uint8)[None, :, None], 8, 0).repeat(3, 2)
     np.testing.assert_array_equal(load_crop(save_crops([wide])[0], 8, "bilinear"), wide[:, 2:10])
 
@@ -60,7 +60,7 @@ def test_a_tall_picture_is_shrunk_to_its_shorter_side_first(save_crops):
 
 
 @pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (33, 33), (32, 90)])
-def test_without_resizing_the_middle_is_cut_out_and_its_pixels_are_kept(save_crops, height, width):
+def test_without_resizing_the_middle_is_taken_and_its_pixels_are_kept(save_crops, height, width):
     image = RNG.integers(0, 256, (height, width, 3), np.uint8)
     loaded = load_crop(save_crops([image])[0], 32, "bicubic", resize=False)
     top, left = (height - 32) // 2, (width - 32) // 2
@@ -162,7 +162,7 @@ def test_without_resizing_a_window_may_be_larger_than_the_models_own_size_and_th
     )
 
 
-def test_with_resizing_a_random_window_is_cut_from_the_resized_picture(save_crops):
+def test_with_resizing_a_random_window_is_taken_from_the_resized_picture(save_crops):
     image = RNG.integers(0, 256, (8, 11, 3), np.uint8)
     data = dataset(save_crops([image]), image_size=8, random_crop=7)
     assert window_places(data, image) == {(top, left) for top in range(2) for left in range(5)}
@@ -212,7 +212,7 @@ def test_a_twin_of_another_shape_is_left_alone(save_crops):
     assert (np.unique(crop_CHW).tolist(), target) == ([200], 1)
 
 
-def test_pairs_are_mixed_before_windows_are_cut(save_crops):
+def test_pairs_are_mixed_before_windows_are_taken(save_crops):
     real, fake = (RNG.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(2))
     data = dataset(
         save_crops([real, fake]), resize=False, random_crop=6, twins=np.array([-1, 0]), pair_mixup=1.0, seed=3

@@ -1,4 +1,4 @@
-"""timm's optimisers with our weight decay and rates of layers; schedules by hand and against torch's own."""
+"""timm's optimisers with our weight decay and learning rates of layers; schedules by hand and against torch's own."""
 
 import io
 import itertools
@@ -66,7 +66,7 @@ def test_frozen_weights_are_left_out(layer_decay, weight_decay):
     assert by_name(model, build(model, layer_decay=layer_decay, weight_decay=weight_decay), "lr") == {"fc.weight": 0.1}
 
 
-# --- rates of layers
+# --- learning rates of layers
 
 # Prefixes of the weights of each layer, from the stem to the head.
 VIT = [("cls_token", "pos_embed", "patch_embed."), *((f"blocks.{block}.",) for block in range(5))]
@@ -75,7 +75,7 @@ RESNET = [("conv1.", "bn1."), ("layer1.",), ("layer2.",), ("layer3.",), ("layer4
 
 
 @pytest.mark.parametrize(("name", "layers"), [("test_vit", VIT), ("test_resnet", RESNET)])
-def test_each_layer_has_half_the_rate_of_the_next(name, layers):
+def test_each_layer_has_half_the_learning_rate_of_the_next(name, layers):
     model = timm.create_model(name, num_classes=1)
     lr = by_name(model, build(model, layer_decay=0.5), "lr")
     expected = {
@@ -101,7 +101,7 @@ def test_a_schedule_keeps_the_ratio_of_layers():
             schedule.step()
 
 
-def test_without_layer_decay_every_weight_has_the_rate():
+def test_without_layer_decay_every_weight_has_the_learning_rate():
     model = timm.create_model("test_vit", num_classes=1)
     assert set(by_name(model, build(model), "lr").values()) == {0.1}
 
@@ -186,7 +186,7 @@ def test_nesterov_without_momentum_is_refused():
 
 
 def walk(optimizer, schedule, steps):
-    """The rate of each step."""
+    """The learning rate of each step."""
     seen = []
     for _ in range(steps):
         seen.append(schedule.get_last_lr()[0])
@@ -200,14 +200,14 @@ def sgd(name="momentum", lr=1.0):
 
 
 def rates(name, total_steps, warmup, power=0.9):
-    """The rate of each step, with a peak of 1."""
+    """The learning rate of each step, with a peak of 1."""
     optimizer = sgd()
     schedule = build_schedule(optimizer, name=name, total_steps=total_steps, warmup=warmup, power=power)
     return walk(optimizer, schedule, total_steps)
 
 
 @pytest.mark.parametrize("name", ["cosine", "poly", "constant"])
-def test_the_rate_rises_in_a_line_to_its_peak_and_does_not_rise_again(name):
+def test_the_learning_rate_rises_in_a_line_to_its_peak_and_does_not_rise_again(name):
     seen = rates(name, 10, 0.4)
     assert seen[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert seen[4:] == sorted(seen[4:], reverse=True)
@@ -234,7 +234,7 @@ def test_constant_stays():
         ("poly", lambda optimizer, steps: PolynomialLR(optimizer, steps, power=0.9)),
     ],
 )
-def test_without_warmup_and_after_it_the_rates_are_torchs(name, theirs):
+def test_without_warmup_and_after_it_learning_rates_are_torchs(name, theirs):
     optimizer = sgd()
     expected = walk(optimizer, theirs(optimizer, 15), 15)
     assert rates(name, 15, 0.0) == pytest.approx(expected)
@@ -256,7 +256,7 @@ def test_one_cycle_rises_to_its_peak_and_falls_to_next_to_nothing():
 
 
 @pytest.mark.parametrize(("name", "key"), [("momentum", "momentum"), ("adamw", "betas"), ("lookahead_adam", "betas")])
-def test_momentum_goes_against_the_rate_in_one_cycle(name, key):
+def test_momentum_goes_against_the_learning_rate_in_one_cycle(name, key):
     optimizer = sgd(name)
     schedule = build_schedule(optimizer, name="one_cycle", total_steps=10, warmup=0.5)
     seen = []
@@ -297,7 +297,7 @@ def test_the_only_step_of_a_training_teaches_something(name):
 
 
 def train(model, optimizer, schedule, steps):
-    """The rates of some steps that move the weights."""
+    """The learning rates of some steps that move the weights."""
     seen = []
     for _ in range(steps):
         optimizer.zero_grad()

@@ -27,7 +27,7 @@ def certain(**given):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Three detectors, of which the first and the last want the same pixels, and the second smaller ones."""
+    """Three detectors: the first and the last want the same pixels, the second a smaller crop."""
     folder, paths = tmp_path_factory.mktemp("weights"), []
     for seed, image_size in enumerate((48, 32, 48)):
         torch.manual_seed(seed)
@@ -90,8 +90,8 @@ def test_each_model_says_what_it_says_alone(open_predictor, weights, crops, cpu)
 
 def test_a_model_that_keeps_the_size_of_pixels_does_so_among_others(tmp_path, weights, crops, cpu):
     torch.manual_seed(7)
-    save_detector(tmp_path / "cutting.safetensors", certain(image_size=48, resize=False), {})
-    paths = [weights[0], tmp_path / "cutting.safetensors"]
+    save_detector(tmp_path / "unresized.safetensors", certain(image_size=48, resize=False), {})
+    paths = [weights[0], tmp_path / "unresized.safetensors"]
     logits = Predictor(paths, cpu, batch_size=4, num_threads=1).score(crops, views=["identity"], members=2)
     for number, path in enumerate(paths):
         np.testing.assert_allclose(logits[:, number], alone(path, crops, cpu, ["identity"]), rtol=1e-4, atol=1e-5)

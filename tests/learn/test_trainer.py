@@ -82,7 +82,7 @@ def test_the_loss_of_an_epoch_is_the_mean_of_its_steps(toy):
     assert figures.crops_per_s > 0 and 0 <= figures.waited <= 1
 
 
-def test_each_step_is_told_and_moves_the_rate(toy):
+def test_each_step_is_told_and_moves_the_learning_rate(toy):
     made, counts = batches(4), []
     trainer = trainer_of(toy, made, lr=1.0)
     trainer.train_epoch(made[:2], on_step=lambda count: counts.append((count, trainer.step)))
@@ -125,7 +125,7 @@ def test_gradients_of_weights_that_a_phase_freezes_do_not_count_in_it():
 
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "poly"])
 def test_a_training_that_is_stopped_at_any_step_goes_on_to_bitwise_the_same_weights(schedule):
-    made, saved = batches(4, side=32), {}
+    made, saved = batches(4, size=4, side=32), {}
 
     def start():
         return trainer_of(model("test_resnet", drop_rate=0.3), made, schedule=schedule, **RICH)
@@ -199,7 +199,7 @@ def test_a_compiled_model_trains_to_the_same_weights(monkeypatch):
 # --- phases
 
 
-def test_each_phase_trains_what_it_says_with_its_own_rate():
+def test_each_phase_trains_what_it_says_with_its_own_learning_rate():
     made, detector = batches(2, side=32), model("test_resnet")
     phases = [Phase("head", 1, "sgd", 0.1), Phase("last_stage", 1, "adamw", 0.01), Phase("all", 1, "sgd", 0.001)]
     trainer = trainer_of(detector, made, phases=phases, schedule="constant")

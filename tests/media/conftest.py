@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from pipeline import usual_scheduling
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def write_video() -> Callable[..., Path]:
         options: dict[str, str] | None = None,
         **muxer: str,
     ) -> Path:
-        with av.open(str(path), "w", options=muxer) as container:
+        with usual_scheduling(), av.open(str(path), "w", options=muxer) as container:
             stream = container.add_stream(codec, rate=fps, options=options or {})
             stream.height, stream.width = frames[0].shape[:2]
             stream.pix_fmt = pix_fmt

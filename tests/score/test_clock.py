@@ -140,14 +140,14 @@ def test_the_time_that_is_gone_counts():
 
 
 def test_what_was_given_up_is_taken_up_again_where_that_fits_with_room_to_spare():
-    """Two models. 96 s are left; two views take 4 s a crop, and are taken up again where a half more would fit."""
-    assert RISE == 1.5
+    """Two models. 96 s are left; two views take 4 s a crop, and are taken up again where a fifth more would fit."""
+    assert RISE == 1.2
     clock = timed(100, (1, 1), 2)
     assert clock.decide(0.0, halving(22), 0)
     assert clock.effort == Effort(1, 1, 2)
-    assert not clock.decide(0.0, halving(17), 0)  # 68 s, with the room 102
+    assert not clock.decide(0.0, halving(20.1), 0)  # 80.4 s, with the room 96.5
     assert clock.effort == Effort(1, 1, 2)
-    assert clock.decide(0.0, halving(16), 0)  # 64 s: 96
+    assert clock.decide(0.0, halving(20), 0)  # 80 s: 96
     assert clock.effort == clock.full
 
 
@@ -156,15 +156,15 @@ def test_it_is_taken_up_level_by_level_as_far_as_it_fits():
     assert clock.decide(0.0, halving(340), 0)
     assert clock.effort == Effort(1, 8, 2)
     assert clock.decide(0.0, halving(60), 0)
-    assert clock.effort == Effort(1, 2, 2)  # 60 s, with the room 90; all frames would be 180
+    assert clock.effort == Effort(1, 2, 2)  # 60 s, with the room 72; all frames would be 144
     assert clock.decide(0.0, halving(1), 0)
     assert clock.effort == clock.full
 
 
-def test_forecasts_that_go_up_and_down_by_a_seventh_do_not_make_it_flutter():
+def test_forecasts_that_go_up_and_down_by_a_twelfth_do_not_make_it_flutter():
     clock = timed(100, (1, 1), 2)
     assert clock.decide(0.0, halving(22), 0)
-    for crops in (16.5, 22, 19, 25, 17):
+    for crops in (20.1, 21.8, 20.5, 21.8, 20.1):
         assert not clock.decide(0.0, halving(crops), 0)
 
 
@@ -174,8 +174,8 @@ def test_where_cutting_has_to_be_waited_for_more_frames_have_to_leave_room_for_t
     assert clock.decide(100.0, halving(90), 0)
     assert clock.effort.stride == 2
     clock.waited(10, 7.0)
-    assert not clock.decide(42.1, halving(80), 20)  # 149.9 s are left for 100
-    assert clock.decide(42.0, halving(80), 20)
+    assert not clock.decide(72.1, halving(80), 20)  # 119.9 s are left for 100
+    assert clock.decide(72.0, halving(80), 20)
 
 
 def test_old_measurements_are_forgotten():

@@ -34,8 +34,14 @@ ONE = table(*(rows(name, logits) for name, logits in {"c": [4.0], "a": [1.0, 3.0
 TWO = table(*(rows(name, logits) for name, logits in {"d": [5.0], "b": [0.0, 1.0], "a": [7.0], "c": [6.0]}.items()))
 
 
-def test_media_are_in_order_whatever_that_of_the_tables():
-    evidence, faceless = gather({"one": ONE, "two": TWO}, FOUR)
+@pytest.fixture(scope="module")
+def both():
+    """The evidence of both runs, and the labels of media without a face; not to be changed."""
+    return gather({"one": ONE, "two": TWO}, FOUR)
+
+
+def test_media_are_in_order_whatever_that_of_the_tables(both):
+    evidence, faceless = both
     assert evidence.runs == ("one", "two")
     assert evidence.labels.tolist() == [0, 1, 0, 1]
     assert evidence.pooled["mean"].tolist() == [[2, 7], [-1, 0.5], [4, 6], [8, 5]]
@@ -66,13 +72,13 @@ def test_a_face_that_one_run_has_found_is_a_face():
     assert len(faceless) == 0
 
 
-def test_folds_are_those_of_the_table_where_there_are_three():
-    evidence, _ = gather({"one": ONE}, FOUR)
+def test_folds_are_those_of_the_table_where_there_are_three(both):
+    evidence, _ = both
     assert evidence.folds.tolist() == [0, 1, 2, 2]
 
 
-def test_media_of_a_group_have_one_number_and_others_another():
-    groups = gather({"one": ONE}, FOUR)[0].groups
+def test_media_of_a_group_have_one_number_and_others_another(both):
+    groups = both[0].groups
     assert groups[2] == groups[3]
     assert len(set(groups.tolist())) == 3
 
@@ -102,14 +108,14 @@ def test_negated_is_the_pooling_of_negated_rows():
     assert (evidence.pooled["mean"].item(), evidence.negated["mean"].item()) == pytest.approx((-5 / 3, 5 / 3))
 
 
-def test_inverted_runs_alone_are_negated():
-    evidence, _ = gather({"one": ONE, "two": TWO}, FOUR)
+def test_inverted_runs_alone_are_negated(both):
+    evidence, _ = both
     assert evidence.logits("mean", ()).tolist() == evidence.pooled["mean"].tolist()
     assert evidence.logits("mean", ("two",)).tolist() == [[2, -7], [-1, -0.5], [4, -6], [8, -5]]
 
 
-def test_some_media_are_taken_by_a_mask_or_by_numbers():
-    evidence, _ = gather({"one": ONE, "two": TWO}, FOUR)
+def test_some_media_are_taken_by_a_mask_or_by_numbers(both):
+    evidence, _ = both
     for taken in (evidence.take(np.array([False, True, False, True])), evidence.take(np.array([1, 3]))):
         assert (taken.labels.tolist(), taken.folds.tolist()) == ([1, 1], [1, 2])
         assert taken.groups.tolist() == evidence.groups[[1, 3]].tolist()
@@ -118,8 +124,8 @@ def test_some_media_are_taken_by_a_mask_or_by_numbers():
         assert taken.negated["mean"].tolist() == [[1, -0.5], [-8, -5]]
 
 
-def test_some_runs_are_taken_in_the_order_asked_for():
-    evidence, _ = gather({"one": ONE, "two": TWO}, FOUR)
+def test_some_runs_are_taken_in_the_order_asked_for(both):
+    evidence, _ = both
     swapped, alone = evidence.of_runs(["two", "one"]), evidence.of_runs(["two"])
     assert (swapped.runs, alone.runs) == (("two", "one"), ("two",))
     assert swapped.pooled["mean"].tolist() == [[7, 2], [0.5, -1], [6, 4], [5, 8]]

@@ -40,9 +40,9 @@ def build_augment(
     """A function (crop_HWC uint8, seed) → crop_HWC of the same shape, the same for the same seed.
 
     hflip, shift_scale_rotate, colour, grey, clahe, contrast, rescale, blur, noise, jpeg: probabilities. scale: largest
-    relative change. rotate_deg: largest turn. min_area: the smallest share of the area that a random window shows, 1 =
-    off. blur_sigma_range: px. Geometry first, then colour; the damage that re-uploading does (rescale, blur, noise,
-    JPEG) comes last, as it does in the world.
+    relative change of size. rotate_deg: largest turn. min_area: the smallest share of the area that a random window
+    shows; 1 = off. blur_sigma_range: px. Geometry comes first, then colour, and last the damage that re-uploading does
+    (rescale, blur, noise, JPEG).
     """
     A = _albumentations()
     sigma_range = tuple(max(0.01, sigma) for sigma in blur_sigma_range)  # its kernel for 0 is not a number
@@ -117,7 +117,7 @@ def zoom(crop_HWC: np.ndarray, min_area: float, rng: np.random.Generator) -> np.
 
 
 def stretch(crop_HWC: np.ndarray, **_: Any) -> np.ndarray:  # albumentations adds arguments of its own
-    """The crop with its values stretched to 0 to 255, but for the darkest and the brightest hundredth; hues stay."""
+    """The crop, its values stretched so that all but the darkest and brightest hundredth span 0 to 255; hues stay."""
     counts = np.bincount(crop_HWC.ravel(), minlength=256).cumsum()
     low, high = np.searchsorted(counts, [0.01 * counts[-1], 0.99 * counts[-1]])
     if low == high:
@@ -137,8 +137,8 @@ def compress(crop_HWC: np.ndarray, quality: int) -> np.ndarray:
 def erase_part(crop_HWC: np.ndarray, landmarks_xy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The crop with its eyes, nose or mouth under a black ellipse or rectangle.
 
-    landmarks_xy: (5, 2), px of the crop: left eye, right eye, nose, left and right corner of the mouth. The crop itself
-    comes back where one of them is not known (NaN).
+    landmarks_xy: (5, 2), px of the crop: left eye, right eye, nose, left and right corner of the mouth. Where one of
+    them is not known (NaN), the crop is returned unchanged.
     """
     if not np.isfinite(landmarks_xy).all():
         return crop_HWC
@@ -176,8 +176,8 @@ def erase_half(crop_HWC: np.ndarray, landmarks_xy: np.ndarray, rng: np.random.Ge
 def _pose(landmarks_xy: np.ndarray) -> tuple[float, float]:
     """The face's size, as the distance between its eyes if it were seen from the front, px; and its turn, degrees.
 
-    The similarity that brings a frontal face nearest (least squares over complex numbers): of a face seen from the
-    side the eyes alone would say too little.
+    Both are those of the similarity that brings a frontal face nearest (least squares over complex numbers): the eyes
+    alone say too little of a face that is seen from the side.
     """
     here, frontal = ((points - points.mean(0)) @ [1, 1j] for points in (landmarks_xy, FRONTAL_XY))
     factor = np.vdot(frontal, here) / np.vdot(frontal, frontal)

@@ -1,4 +1,4 @@
-"""TensorBoard: a fold's figures an epoch, and what the model is shown."""
+"""TensorBoard: a fold's figures of each epoch, and crops as the model is shown them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 class Board:
-    """Event files in `folder`; what an earlier try has left there of epochs from `first_epoch` on is replaced."""
+    """Event files in `folder`; those of epochs from `first_epoch` on, which an earlier try left there, are replaced."""
 
     def __init__(self, folder: Path, *, first_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -22,7 +22,7 @@ class Board:
         self._writer.add_image("augmented crops", make_grid(crops_NCHW, nrow=8, pad_value=128), 0)
 
     def figures(self, record: dict[str, float], epoch: int) -> None:
-        """Numbers of an epoch by name: frame_* and medium-level metrics side by side, the rest under `train`."""
+        """Numbers of an epoch by name: a metric of frames beside that of media, the rest under `train`."""
         for name, value in record.items():
             if isinstance(value, int | float) and name != "epoch":
                 self._writer.add_scalar(_tag(name), value, epoch)

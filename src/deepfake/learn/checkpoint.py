@@ -42,11 +42,11 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def save_detector(path: Path, detector: Detector, metadata: dict[str, Any]) -> None:
-    """The backbone's weights as safetensors, and `<path>.json`: how to build the model, golden logits, and `metadata`.
+    """The backbone's weights as safetensors. The JSON beside them: how to build the model, golden logits, `metadata`.
 
     The golden logits are those of a twin of the detector, built on the CPU as load_detector will build it, so that
-    another device, precision or memory format does not show in them. The detector and torch's random state stay as
-    they are. NonFiniteError when a golden logit is not finite, OSError when the disk does not take the weights.
+    device, precision and memory format of the training do not show in them. The detector and torch's random state stay
+    as they are. NonFiniteError when a golden logit is not finite, OSError when the disk does not take the weights.
     """
     import safetensors.torch
 
@@ -142,7 +142,7 @@ def golden_images(size: int) -> torch.Tensor:
     """
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     ramps = [255 * step // (2 * size) for step in (2 * x, 2 * y, 2 * size - x - y)]
-    plates = [rate * (x * x + y * y) // size % 256 for rate in (64, 32, 16)]  # 64: to Nyquist's frequency at x = size
+    plates = [sweep * (x * x + y * y) // size % 256 for sweep in (64, 32, 16)]  # 64: to Nyquist's frequency at x = size
     checkers = [(x // side + y // side) % 2 * 255 for side in (1 + size // 4, 1 + size // 16, 2)]
     disc = (2 * x - size) ** 2 + (2 * y - size) ** 2 < size * size // 2
     face = [torch.where(disc, inside, outside + (x ^ y) % 64) for inside, outside in ((210, 40), (160, 60), (130, 90))]

@@ -55,7 +55,7 @@ def _resize_shorter(crop_HWC: np.ndarray, size: int, interpolation: str) -> np.n
 
 
 def _window(crop_HWC: np.ndarray, size: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """A window of size x size px: the middle, or a random one; what is too small is padded by reflection."""
+    """A window of size x size px: the middle, or with rng a random one; what is too small is padded by reflection."""
     missing = [max(0, size - side) for side in crop_HWC.shape[:2]]
     if any(missing):
         (above, left), (below, right) = ([n // 2 for n in missing], [n - n // 2 for n in missing])
@@ -66,14 +66,18 @@ def _window(crop_HWC: np.ndarray, size: int, rng: np.random.Generator | None = N
 
 
 class CropDataset(Dataset):
-    """(epoch, row) → (crop_CHW uint8, target float32, row). Changed by (seed, epoch, row) alone, whoever the worker.
+    """(epoch, row) → (crop_CHW uint8, target float32, row). Random changes are a function of (seed, epoch, row) alone.
 
-    labels: (N,) 0 or 1; None = all 0. image_size, interpolation, resize: as in load_crop. For training alone:
-    random_crop: side of a random window instead of the middle, px, from the resized crop or, without resize, from the
-    whole stored one; 0 = off. augment: what is done last. twins: (N,) row of the real crop that a fake's is aligned
-    with, or -1. pair_mixup: probability that a fake is mixed with its twin, λ of it with λ from Beta(alpha, alpha); its
-    target is then λ. erase_parts, erase_half: probabilities of black patches by landmarks (N, 5, 2), px of the stored
-    crop, NaN = unknown; never both in one crop.
+    labels: (N,) 0 or 1; None = all 0. image_size, interpolation, resize: as in prepare_crop. The rest is for training:
+
+    random_crop: side, px, of a random window that is shown instead of the middle; 0 = off. The window is taken from the
+    resized crop or, without resize, from the whole stored one.
+    augment: what is done last.
+    twins: (N,) row of the real crop that a fake's crop is aligned with, or -1.
+    pair_mixup: probability that a fake becomes λ * fake + (1 - λ) * twin, with λ from Beta(alpha, alpha), and its
+    target λ.
+    erase_parts, erase_half: probabilities of black patches; a crop has one of the two at most. landmarks: (N, 5, 2), px
+    of the stored crop, say where the patches lie; NaN = unknown.
     """
 
     def __init__(
@@ -132,7 +136,7 @@ class CropDataset(Dataset):
         return _read(os.fsdecode(self.paths[row]))
 
     def _mixed(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.float32]:
-        """The stored crop, mixed with its twin where it has one of the same shape and chance wants it; its target."""
+        """The stored crop and its target; both mixed with the twin's where there is one of that shape, by chance."""
         crop_HWC = self._stored(row)
         if self.pair_mixup and self.twins is not None and self.twins[row] >= 0 and rng.random() < self.pair_mixup:
             real_HWC, share = self._stored(self.twins[row]), rng.beta(self.pair_mixup_alpha, self.pair_mixup_alpha)

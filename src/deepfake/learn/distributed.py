@@ -15,11 +15,13 @@ from torch import nn
 
 @dataclass(frozen=True)
 class World:
-    """This process's number among `size` processes, and on its own machine. Alone, every method is the identity."""
+    """The processes that train together, seen from one of them. Alone, every method is the identity."""
 
     rank: int = 0
+    """This process's number among all."""
     size: int = 1
     local_rank: int = 0
+    """Its number on its own machine."""
 
     @property
     def leads(self) -> bool:
@@ -52,7 +54,7 @@ ALONE = World()
 
 @contextmanager
 def joined_world() -> Iterator[World]:
-    """The processes that torchrun started (it tells through the environment), or this one alone."""
+    """The processes that torchrun started, as its environment variables say, or this one alone."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # clusters set WORLD_SIZE and RANK for other ends, too
         yield ALONE
         return

@@ -15,11 +15,13 @@ from deepfake.learn.views import view_logits
 
 @dataclass(frozen=True)
 class Precision:
-    """Where and how to compute: device, autocast type (None = full), whether channels are innermost in memory."""
+    """Where and how to compute."""
 
     device: torch.device
     dtype: torch.dtype | None = None
+    """Type that autocast computes in; None = float32, without autocast."""
     channels_last: bool = True
+    """Whether channels are innermost in memory."""
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -59,8 +61,8 @@ def prepare_process() -> None:
     """Settings of the whole process that make steps faster; once, before the first.
 
     CUDA: convolutions by the fastest of several ways, tried out for each shape; float32 products in TF32. On a CPU with
-    glibc: memory that tensors give back is kept; otherwise each step's goes back to the system and is mapped, and
-    zeroed, anew, which is a fifth of a step's time.
+    glibc: memory that tensors give back is kept. Otherwise it goes back to the system after each step and is mapped and
+    zeroed anew in the next, which takes a fifth of a step's time.
     """
     import ctypes
 
@@ -73,7 +75,7 @@ def prepare_process() -> None:
 
 
 def finite_later(value: torch.Tensor) -> Callable[[], bool]:
-    """A question whether a number is finite; it waits for what the GPU was given up to now, and for nothing after."""
+    """A function that says whether a number is finite. It waits for the GPU's work up to here, and for none after."""
     finite = torch.isfinite(value)
     if value.device.type != "cuda":
         return lambda: bool(finite)
@@ -89,7 +91,7 @@ def finite_later(value: torch.Tensor) -> Callable[[], bool]:
 
 
 class NonFiniteError(RuntimeError):
-    """The loss or a logit of a batch is nan or infinite. `rows` are the batch's rows of the data set."""
+    """A loss, a weight or a logit is nan or infinite. rows: of its batch in the data set; empty where none is known."""
 
     def __init__(self, what: str, rows: list[int]) -> None:
         super().__init__(f"{what} is not finite" + (f" in a batch of {len(rows)} crops" if rows else ""))

@@ -28,9 +28,9 @@ def train_only(backbone: nn.Module, what: str) -> list[str]:
 
 
 def training_mode(backbone: nn.Module) -> None:
-    """train(), but batch norms all of whose weights are frozen stay in eval mode, so that their statistics stay.
+    """train(), but a batch norm whose weights are all frozen stays in eval mode, so that its statistics stay.
 
-    A batch norm that has no weights (no model of timm has one) is not frozen.
+    A batch norm without weights (no model of timm has one) is not frozen.
     """
     backbone.train()
     for module in backbone.modules():
@@ -62,10 +62,10 @@ def _head(backbone: nn.Module) -> set[str]:
 
 
 def _last_stage(backbone: nn.Module) -> set[str]:
-    """Weights from timm's last group on that holds nothing of the classifier.
+    """Weights of the last of timm's groups that holds nothing of the classifier, and of all groups after it.
 
-    timm counts what stands between stages and classifier to the one (efficientnet's conv_head) or to the other
-    (convnext's head.norm); from this group on both are in.
+    timm counts what stands between stages and classifier to the former (efficientnet's conv_head) or to the latter
+    (convnext's head.norm); both are in.
     """
     group_of = _stage_of_weights(backbone)
     of_head = {group_of[name] for name in _head(backbone)}

@@ -16,20 +16,20 @@ from deepfake.learn.losses import sample_losses
 from deepfake.learn.models import Detector
 from deepfake.learn.recipe import Recipe
 
-Word = tuple[int, ...]
+Seed = tuple[int, ...]
 
 
-def seed_torch(word: Word) -> None:
+def seed_torch(seed: Seed) -> None:
     """Dropout, stochastic depth and mixing draw from torch's global stream: here it begins anew, from these numbers."""
-    torch.manual_seed(int(np.random.SeedSequence(word).generate_state(1, np.uint64)[0] >> 1))
+    torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
 class BatchGradients:
     """Forward and backward passes of a detector, some of whose weights are frozen; which ones must not change later.
 
-    pieces: a batch is computed in so many parts, one after the other. The number doubles, and stays doubled, when the
-    GPU's memory does not hold a part; `say` is told. The gradients are the same for any number, but for rounding and
-    for batch norm, whose statistics are those of a part.
+    pieces: in how many parts a batch is computed, one after the other. The number doubles for good when the GPU's
+    memory does not hold a part; `say` is told. The gradients are the same for any number, but for rounding, and for
+    batch norm, which normalises by the statistics of a part.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class BatchGradients:
         self.run_model = torch.compile(self.model) if recipe.compile else self.model
 
     def compute(
-        self, images_NCHW: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, word: Word
+        self, images_NCHW: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, seed: Seed
     ) -> torch.Tensor:
         """Leave in the detector the gradients of sum(weights * losses) over all processes; this process's part of it.
 
-        word: where torch's random stream begins, also when the batch is computed again in smaller pieces.
+        seed: where torch's random stream begins, also when the batch is computed again in smaller pieces.
         UserError when even one crop is too large for the GPU, or when a process among several runs out of memory.
         """
         while True:
             try:
-                return self._compute(images_NCHW, targets, weights, word)
+                return self._compute(images_NCHW, targets, weights, seed)
             except torch.OutOfMemoryError as error:
                 self._check_can_halve(len(images_NCHW), error)
             self.pieces = min(2 * self.pieces, len(images_NCHW))  # after `except`, which holds on to the tensors
@@ -82,9 +82,9 @@ class BatchGradients:
             raise UserError(f"{told} of one crop: take a smaller model.image_size, or model.name") from error
 
     def _compute(
-        self, images_NCHW: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, word: Word
+        self, images_NCHW: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, seed: Seed
     ) -> torch.Tensor:
-        seed_torch(word)
+        seed_torch(seed)
         self.detector.zero_grad(set_to_none=True)
         total = torch.zeros((), device=images_NCHW.device)
         count = min(self.pieces, len(images_NCHW))

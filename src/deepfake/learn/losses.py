@@ -43,9 +43,9 @@ def sample_weights(targets: torch.Tensor, totals: torch.Tensor, *, kind: str) ->
     """The weight of each crop's loss, (N,) float32.
 
     targets: (N,) in [0, 1], not smoothed, of any part of a batch. totals: (2,) = [sum(1 - t), sum(t)] over the whole
-    batch, with those of all pieces and GPUs. kind: one of KINDS; bce and focal: the mean over crops. class_mean: half
-    the mean over fakes plus half the mean over reals, as in DFDC's first place; as there, a class that the batch lacks
-    adds nothing, and the other one keeps its half.
+    batch, all pieces and GPUs together. kind: one of KINDS. bce and focal: the mean over crops. class_mean: half the
+    mean over fakes plus half the mean over reals, as in DFDC's first place. As there, a class that the batch lacks adds
+    nothing, and the other one keeps its half.
     """
     assert kind in KINDS, kind
     targets, totals = targets.float(), totals.float()

@@ -10,8 +10,8 @@ def mix_batch(images_NCHW: Tensor, targets: Tensor, *, mixup: float, cutmix: flo
     """A batch whose crops are each mixed with the one before it, and their targets with the same weights.
 
     images_NCHW: 0 to 255, uint8 or float; float when mixed. targets: (N,) probability of fake. mixup, cutmix: alpha of
-    each one's Beta(alpha, alpha), 0 = off; where both are on, one of them at random. Nothing changes when both are off
-    or when there is one crop. Draws from torch's global random stream, which torchvision uses.
+    each one's Beta(alpha, alpha), 0 = off; where both are on, a batch gets one of them at random. Nothing changes when
+    both are off, or when there is one crop. Draws from torch's global random stream, which torchvision uses.
     """
     from torchvision.transforms.v2 import CutMix, MixUp
 

@@ -28,21 +28,24 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What makes the same detector again: timm's name and arguments, and its preprocessing.
-
-    image_size: px. mean, std: of RGB in [0, 1]. interpolation: Pillow's name, for crops of another size.
-    resize: whether such crops are resized, or their middle is cut out. drop_path_rate: 0 = the model's own.
-    """
+    """What makes the same detector again: timm's name and arguments, and the preprocessing."""
 
     name: str
+    """timm's, with or without a tag."""
     image_size: int
+    """px."""
     mean: tuple[float, ...]
+    """Of R, G, B in [0, 1]; std as well."""
     std: tuple[float, ...]
     interpolation: str
+    """Pillow's name of it, for crops of another size."""
     resize: bool = True
+    """Whether crops of another size are resized; otherwise their middle is taken as it is."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
+    """0 = the model's own."""
     kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of timm.create_model."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,7 +71,7 @@ class ModelSpec:
 class Detector(nn.Module):
     """images_NCHW RGB in 0..255, uint8 or float → logits (N,) float32, the log-odds of fake. Normalises inside.
 
-    The images' memory format is kept: who calls gives them, and the weights, the one that is fast.
+    The images' memory format is kept: the caller gives images and weights the one that is fast.
     """
 
     def __init__(self, backbone: nn.Module, spec: ModelSpec) -> None:
@@ -93,7 +96,7 @@ def resolve_spec(
     drop_path_rate: float = 0.0,
     kwargs: dict[str, Any] | None = None,
 ) -> ModelSpec:
-    """What is not given is taken from timm's record of the model. UserError for a name that timm does not know."""
+    """The spec of a model; what is not given is timm's own. UserError for a name or tag that timm does not know."""
     import timm
 
     base = name.split(".", maxsplit=1)[0]
@@ -123,7 +126,8 @@ def resolve_spec(
 def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
     """The detector with fresh weights, or with timm's from its hub.
 
-    UserError when the hub cannot be reached or has no weights, or timm does not take the arguments or the image size.
+    UserError when the hub cannot be reached or has no weights, and when the model does not take the arguments or the
+    image size.
     """
     import timm
 
@@ -153,7 +157,7 @@ def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
 
 
 def _arguments(spec: ModelSpec) -> dict[str, Any]:
-    """timm.create_model's keyword arguments; without those that not every model takes, where they are not asked for."""
+    """timm.create_model's keyword arguments; those that some models do not take are left out unless they are needed."""
     import timm
 
     own = timm.models.get_pretrained_cfg(spec.name)
@@ -194,9 +198,10 @@ def _last_layers(backbone: nn.Module) -> Iterator[nn.Linear]:
 
 
 def in_full_precision(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor | None:
-    """A forward hook: the layer's output in float32 where autocast (or half weights) would round it; else None.
+    """A forward hook: the layer's output in float32 where autocast (or half weights) rounded it; else None.
 
-    bf16 keeps 8 bits, fp16 11: the logits of different images tie, which AUC sees. The features stay as they came.
+    bf16 keeps 8 bits and fp16 11, so that logits of different images would tie, which AUC sees. The layer's input stays
+    as it came.
     """
     if output.dtype not in (torch.bfloat16, torch.float16):
         return None

@@ -26,10 +26,11 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """timm's optimiser `name` for the weights of a timm model that require gradients.
 
-    lr: peak rate of the last layers; a layer that is k before them has lr * layer_decay**k, by timm's order of layers.
-    weight_decay: norms, biases and what the model itself excepts have none. momentum: where the optimiser has one.
-    kwargs: further arguments of its constructor.
-    UserError for a name that timm does not have, or that cannot be used here, and for arguments that it does not take.
+    lr: peak learning rate of the last layers. A layer that timm counts k layers before them has lr * layer_decay**k.
+    weight_decay: not of norms, of biases, and of what the model itself excepts. momentum: for optimisers that have one.
+    kwargs: further arguments of the optimiser's constructor.
+    UserError for an optimiser that timm does not have or that this machine cannot use, and for arguments that the
+    optimiser does not take.
     """
     import timm.optim
 
@@ -70,7 +71,7 @@ def _optimizer_class(name: str) -> Callable[..., torch.optim.Optimizer]:
 def _check_kwargs(name: str, kwargs: dict[str, Any], optimizer: Callable[..., torch.optim.Optimizer]) -> None:
     """UserError for arguments that the constructor lacks, and for lists of another length than its own.
 
-    Of the first timm drops some without a word; the second would fail in the first step.
+    timm drops some unknown arguments without a word, and a list of another length would fail in the first step.
     """
     own_keys = {"params", "lr", "weight_decay", "momentum"}
     parameters = inspect.signature(optimizer).parameters
@@ -87,7 +88,7 @@ def _check_kwargs(name: str, kwargs: dict[str, Any], optimizer: Callable[..., to
 
 
 def _param_groups(model: nn.Module, *, lr: float, weight_decay: float, layer_decay: float) -> list[dict[str, Any]]:
-    """timm's groups of the weights that require gradients, each with its rate as `lr`."""
+    """timm's groups of the weights that require gradients, each with its learning rate as `lr`."""
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
     not_decayed: set[str] = getattr(model, "no_weight_decay", set)()
@@ -105,11 +106,11 @@ def _param_groups(model: nn.Module, *, lr: float, weight_decay: float, layer_dec
 def build_schedule(
     optimizer: torch.optim.Optimizer, *, name: str, total_steps: int, warmup: float, power: float = 0.9
 ) -> LRScheduler:
-    """The rate of each step, from each group's own as its peak; above 0 in steps 0 to total_steps - 1.
+    """The learning rate of each step; each group's own is its peak. It is above 0 in steps 0 to total_steps - 1.
 
-    name: cosine, poly, constant: over the first round(warmup * total_steps) steps a line up from near 0, then half a
-    cosine to 0, (1 - done)**power, or no change, where `done` goes from 0 to 1. one_cycle: torch's OneCycleLR, whose
-    rise takes the share `warmup`; see _one_cycle.
+    name: cosine, poly or constant: the learning rate rises in a line from near 0 over the first
+    round(warmup * total_steps) steps. Then it falls as half a cosine, falls as (1 - done)**power, or stays; `done` goes
+    from 0 to 1. one_cycle: torch's OneCycleLR, whose rise takes the share `warmup` of all steps; see _one_cycle.
     """
     if name == "one_cycle":
         return _one_cycle(optimizer, total_steps=total_steps, warmup=warmup)
@@ -130,10 +131,11 @@ def build_schedule(
 
 
 def _one_cycle(optimizer: torch.optim.Optimizer, *, total_steps: int, warmup: float) -> OneCycleLR:
-    """OneCycleLR from 1/25 of the rate to all of it and down to 4e-6 of it; momentum falls and rises against it.
+    """OneCycleLR: from 1/25 of the peak learning rate up to it, then down to 4e-6 of it; momentum goes against it.
 
-    Its peak is in step warmup * total_steps - 1. A rise of one step or less is none, and one step is left to fall in,
-    as torch divides by the lengths of both. A cycle has two steps at least: the only step of one would be its end.
+    The peak is in step warmup * total_steps - 1. As torch divides by the lengths of rise and fall, a rise of one step
+    or less is left out, and one step is kept for the fall. A cycle has two steps at least: the only step of a cycle of
+    one would be its end.
     """
     steps = max(2, total_steps)
     share = min(warmup, 1 - 1 / steps)
@@ -149,7 +151,7 @@ def _one_cycle(optimizer: torch.optim.Optimizer, *, total_steps: int, warmup: fl
 def _has_one_momentum(optimizer: torch.optim.Optimizer) -> bool:
     """Whether OneCycleLR's momentum, 0.95 to 0.85, has a place: a momentum that is on, or the first of Adam's betas.
 
-    Not in Adan, whose three betas mean something else, nor in Muon, where torch would turn its fallback's alone.
+    Adan has none, as its three betas mean something else, nor has Muon, as torch would change its fallback's alone.
     """
     group = optimizer.param_groups[0]
     if "betas" in group:

@@ -15,10 +15,10 @@ NEAR_PX = 0.5
 
 
 def aligned_twins(crops: pd.DataFrame) -> np.ndarray:
-    """(N,) number of the row that shows the real picture of a fake's crop, the first such row; -1 where there is none.
+    """(N,) for each fake's crop, the number of the first row that is its real twin; -1 where there is none.
 
     crops: label, source_id, frame_idx, x0 y0 x1 y1 (px of the frame) and found of each row. A twin has label 0, the
-    same known source and frame, and a box that lies within half a pixel on every side; a face was found in both.
+    same known source and frame, and a box whose sides lie within half a pixel of the fake's; a face was found in both.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The models of an inference, side by side: each crop is prepared once for all that want it alike."""
+"""The models of an inference, side by side: a crop is prepared once for all models that want the same pixels."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Preparation:
 
 
 class Predictor:
-    """Detectors loaded from weight files, in order; the strongest first, where that matters to who asks.
+    """Detectors loaded from weight files, in order. Callers that may ask for fewer of them give the strongest first.
 
-    On a GPU they lie there together; where they do not fit, as many at a time as do, and the others wait in the main
-    memory. compiled: by torch.compile. UserError as load_detector raises it.
+    All of them lie in the GPU's memory if it holds them. Otherwise they take turns: as many as fit lie there, and the
+    others wait in the main memory. compiled: by torch.compile. UserError as load_detector raises it.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Predictor:
     def _score_alike(
         self, numbers: list[int], batches: Iterable[tuple[int, torch.Tensor]], views: list[str], logits: np.ndarray
     ) -> None:
-        """Detectors that want the same pixels: crops are read while they compute, and views made once."""
+        """Fill the columns of detectors that want the same pixels; each view is made once for all of them."""
         swapped = len(self.shares) > 1
         for number in numbers if swapped else ():
             self.precision.place(self.detectors[number])
@@ -119,7 +119,7 @@ class Predictor:
             self.detectors[number].to("cpu")
 
     def _batches(self, crops: Sequence[Crop], read: Callable[[Crop], np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
-        """(number of its first crop, images_NCHW uint8); the next is read while one is worked on."""
+        """(number of the first crop, images_NCHW uint8) of each batch; the next one is read in the meantime."""
         starts = range(0, len(crops), self.batch_size)
         ahead = self.threads.map(read, crops[: self.batch_size])
         for start in starts:
@@ -135,14 +135,14 @@ def _weight_bytes(detector: Detector) -> int:
 
 
 def _free_bytes(precision: Precision) -> float:
-    """What weights may fill on the device; without end on a CPU, where they lie anyway."""
+    """How many bytes weights may fill on the device; infinity on a CPU, where they lie anyway."""
     if precision.device.type != "cuda":
         return float("inf")
     return GPU_SHARE * torch.cuda.mem_get_info(precision.device)[0]
 
 
 def _shares(sizes: Sequence[int], room: float) -> list[list[int]]:
-    """Numbers of the models in runs that fit the room together, one at least."""
+    """Numbers of the models, in order, in groups whose sizes add up to `room` at most; one that is larger is alone."""
     shares: list[list[int]] = []
     left = 0.0
     for number, size in enumerate(sizes):

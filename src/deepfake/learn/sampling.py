@@ -18,16 +18,18 @@ Key = tuple[int, int]  # (epoch, row): the epoch travels with the index, so that
 class Rows:
     """What a sampler knows of the rows (crops) of a data set: (N,) integers each.
 
-    media: the medium. labels: 0 real, 1 fake. methods: generator or manipulation. sources: the original that the medium
-    comes from, a real being its own; below 0 = unknown. frames: number of the frame. All rows of a medium have the same
-    label, method and source.
+    All rows of a medium have the same label, method and source.
     """
 
     media: np.ndarray
     labels: np.ndarray
+    """0 real, 1 fake."""
     methods: np.ndarray
+    """Generator or manipulation."""
     sources: np.ndarray
+    """The original that the medium comes from; a real is its own. Below 0 = unknown."""
     frames: np.ndarray
+    """Number of the frame."""
 
     def __post_init__(self) -> None:
         lengths = {item.name: len(getattr(self, item.name)) for item in fields(self)}
@@ -36,7 +38,7 @@ class Rows:
 
     @classmethod
     def from_names(cls, *, media: Any, labels: Any, methods: Any, sources: Any, frames: Any) -> Rows:
-        """From (N,) names of any hashable kind; what is missing (None, NA) becomes -1. labels, frames: numbers."""
+        """From (N,) names of any hashable kind; a missing one (None, NA) becomes -1. labels, frames: numbers."""
         numbers = (np.asarray(labels, np.int64), np.asarray(frames, np.int64))
         return cls(_numbered(media), numbers[0], _numbered(methods), _numbered(sources), numbers[1])
 
@@ -50,10 +52,12 @@ def _numbered(names: Any) -> np.ndarray:
 def draw_epoch(rows: Rows, *, sampler: str, frames_per_medium: int, rng: np.random.Generator) -> np.ndarray:
     """Row numbers of an epoch, in order: up to `frames_per_medium` crops of each medium that is shown, none twice.
 
-    balanced: as many media of each class, the larger undersampled anew. methods: the same, and the fakes spread over
-    methods as evenly as their numbers allow. all: every medium. These are shuffled. pairs: each real medium with one
-    random fake of the same source, the same frames of both where both have them; the two crops of a pair adjacent, in
-    either order, and pairs shuffled. UserError when there is no pair.
+    sampler: which media are shown, and in which order.
+    balanced: as many reals as fakes, in random order; the larger class is undersampled anew in each epoch.
+    methods: as balanced, and the fakes are spread over methods as evenly as their numbers allow.
+    all: every medium, in random order.
+    pairs: each real medium with one random fake of the same source, and the same frames of both where both have them.
+    The two crops of a pair are adjacent, in either order; pairs are in random order. UserError when there is no pair.
     """
     if sampler == "pairs":
         return _draw_pairs(rows, frames_per_medium, rng)
@@ -76,7 +80,7 @@ def _shown_media(rows: Rows, sampler: str, rng: np.random.Generator) -> np.ndarr
 
 
 def _draw_pairs(rows: Rows, frames_per_medium: int, rng: np.random.Generator) -> np.ndarray:
-    """Both media of a pair give equally many crops: up to frames_per_medium, and what the shorter one has."""
+    """Both media of a pair give equally many crops: frames_per_medium, or as many as the shorter one has."""
     pairs = _pair_media(rows, rng)
     (real_pairs, reals), (fake_pairs, fakes) = _by_medium(rows.media, pairs[:, 0]), _by_medium(rows.media, pairs[:, 1])
     real_draws, fake_draws = 1 + rng.random(len(reals)), 1 + rng.random(len(fakes))
@@ -109,7 +113,10 @@ def _pair_media(rows: Rows, rng: np.random.Generator) -> np.ndarray:
 
 
 def _by_medium(media: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers of each wanted medium, one after the other, and beside them the number of the wanted one."""
+    """Row numbers of each wanted medium, one medium after the other; beside each row the medium's number in `wanted`.
+
+    The result is (numbers in `wanted`, row numbers).
+    """
     order = np.argsort(media, kind="stable")
     start, stop = (np.searchsorted(media[order], wanted, side) for side in ("left", "right"))
     numbers = np.repeat(np.arange(len(wanted)), stop - start)
@@ -143,11 +150,11 @@ def _number_within(groups: np.ndarray) -> np.ndarray:
 
 
 class EpochBatches(Sampler):
-    """Batches of keys: rank's share of each global batch of the epoch that `epoch` says, from step `start` on.
+    """Batches of keys: one rank's share of each global batch of epoch `epoch`, from step `start` on.
 
-    The epoch is a function of (seed, epoch) alone. The shares of all ranks together are the global batch, each crop
-    once. The last, smaller batch is dropped unless it is the only one: batch norm cannot learn from a batch of one, and
-    a small batch counts its crops more than the others do. UserError when a rank would get nothing.
+    An epoch's batches are a function of (seed, epoch) alone. The shares of all ranks make up the global batch, each
+    crop once. A smaller last batch is dropped unless it is the only one: batch norm cannot learn from a batch of one,
+    and each crop of a small batch counts more than those of the others. UserError when a rank would get nothing.
     """
 
     def __init__(

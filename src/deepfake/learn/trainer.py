@@ -104,8 +104,8 @@ class Trainer:
     def train_epoch(self, batches: Iterable, *, on_step: Callable[[int], object] = lambda count: None) -> EpochFigures:
         """What is left of the present epoch, over batches of (images_NCHW uint8, targets (N,), rows (N,)).
 
-        on_step is told how many crops each step had, and may take the state. NonFiniteError before a loss that is not
-        finite has reached a state.
+        on_step is told how many crops each step had, and may ask for state(). NonFiniteError when a loss is not finite,
+        before any state holds it.
         """
         if self.recipe.phase_number(self.epoch) != self.phase_number:
             self._enter_phase(self.recipe.phase_number(self.epoch), pieces=self.gradients.pieces)
@@ -113,7 +113,7 @@ class Trainer:
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         began, waited, crops = time.perf_counter(), [0.0], 0
         for images_NCHW, targets, rows in _timed(batches, waited):
-            with _memory_for_pieces():
+            with _memory_beside_passes():
                 loss = self._take_step(images_NCHW, targets)
             self.check()  # the step before, which is done: a GPU never waits for us to look
             self._unchecked, self._last_rows = (self.step, finite_later(loss), rows), rows
@@ -131,14 +131,14 @@ class Trainer:
 
     def _take_step(self, images_NCHW: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """One step of the optimiser on this process's share of a batch; the loss of the whole batch."""
-        word = (self.recipe.seed, self.epoch, self.step, self.world.rank)
-        seed_torch((*word, 0))
+        seed = (self.recipe.seed, self.epoch, self.step, self.world.rank)
+        seed_torch((*seed, 0))
         images_NCHW = self.precision.send(images_NCHW)
         targets = targets.to(self.precision.device, non_blocking=True)
         images_NCHW, targets = mix_batch(images_NCHW, targets, mixup=self.recipe.mixup, cutmix=self.recipe.cutmix)
         totals = self.world.sum(torch.stack([(1 - targets).sum(), targets.sum()]))
         weights = sample_weights(targets, totals, kind=self.recipe.loss)
-        loss = self.gradients.compute(images_NCHW, targets, weights, (*word, 1))
+        loss = self.gradients.compute(images_NCHW, targets, weights, (*seed, 1))
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.detector.parameters(), self.recipe.clip_norm)
@@ -156,13 +156,13 @@ class Trainer:
             raise NonFiniteError(f"the loss of step {unchecked[0]}", unchecked[2].tolist())
 
     def _check_weights(self) -> None:
-        """NonFiniteError when a weight is not finite: after a finite loss whose gradient was not."""
+        """NonFiniteError when a weight is not finite, as after a finite loss whose gradient was not."""
         floats = [value for value in self.detector.state_dict().values() if value.is_floating_point()]
         if not torch.stack([torch.isfinite(value).all() for value in floats]).all():
             raise NonFiniteError(f"a weight after step {self.step - 1}", self._last_rows.tolist())
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values to go on from. NonFiniteError rather than a state that is spoilt."""
+        """Tensors and plain values to go on from. NonFiniteError where they would be spoilt."""
         self.check()
         self._check_weights()
         return {
@@ -193,8 +193,8 @@ class Trainer:
 
 
 @contextmanager
-def _memory_for_pieces() -> Iterator[None]:
-    """UserError when memory runs out outside BatchGradients: smaller pieces do not help there."""
+def _memory_beside_passes() -> Iterator[None]:
+    """UserError when memory runs out outside the passes of BatchGradients, where smaller pieces do not help."""
     try:
         yield
     except torch.OutOfMemoryError as error:  # of the optimiser, or of the batch itself
@@ -202,7 +202,7 @@ def _memory_for_pieces() -> Iterator[None]:
 
 
 def check_phases(backbone: nn.Module, recipe: Recipe) -> None:
-    """UserError for a phase that trains nothing, or has an optimiser that is not there: before the first one begins."""
+    """UserError for a phase that trains nothing or whose optimiser cannot be built, before the first phase begins."""
     for phase in recipe.phases:
         _phase_optimizer(backbone, recipe, phase)
 
@@ -222,7 +222,7 @@ def _phase_optimizer(backbone: nn.Module, recipe: Recipe, phase: Phase) -> torch
 
 
 def _moving_average(detector: Detector, decay: float) -> Any:
-    """timm's moving average, whose decay rises from 0 to `decay`; None for 0."""
+    """timm's moving average of the weights, whose decay rises from 0 to `decay`; None where that is 0."""
     if not decay:
         return None
     from timm.utils import ModelEmaV3
@@ -231,7 +231,7 @@ def _moving_average(detector: Detector, decay: float) -> Any:
 
 
 def _timed(batches: Iterable, waited: list[float]) -> Iterator:
-    """The batches; waited[0] grows by the seconds that each was waited for."""
+    """The batches; waited[0] grows by the seconds that each kept the caller waiting."""
     iterator = iter(batches)
     while True:
         began = time.perf_counter()

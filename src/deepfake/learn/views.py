@@ -1,4 +1,4 @@
-"""Test-time views: other ways to show a detector the same crop, whose logits are averaged. VIEWS, each by its name."""
+"""Test-time views: other ways to show a detector the same crop; logits of several views are averaged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def scale_down(images_NCHW: torch.Tensor) -> list[torch.Tensor]:
 
 
 def scale_up(images_NCHW: torch.Tensor) -> list[torch.Tensor]:
-    """At 5/4 of the size, as from nearer; the middle is cut out."""
+    """At 5/4 of the size, as from nearer; the middle of it."""
     side = images_NCHW.shape[-1]
     edge = round(side / 8)
     large = _resize(images_NCHW, side + 2 * edge)
@@ -80,7 +80,10 @@ def passes(view: str) -> int:
 
 
 def view_logits(detectors: Sequence[Detector], images_NCHW: torch.Tensor, views: list[str]) -> torch.Tensor:
-    """Logits (N, len(detectors), len(views)): for each view the mean over what it shows. All see the same images."""
+    """Logits (N, len(detectors), len(views)): for each view the mean over the images that it shows.
+
+    Each view is made once, so that all detectors see the same images.
+    """
     columns = []
     for view in views:
         shown = VIEWS[view](images_NCHW)

@@ -22,8 +22,8 @@ class DamagedFileError(ValueError):
 def load_weights(detector: Detector, path: Path) -> None:
     """Load a local weight file of the same architecture into the backbone; its classifier only where it has our shape.
 
-    UserError, naming what does not match, when the file is not there, not readable without pickle, or of another
-    model. A classifier of another size is expected (ImageNet's has 1000 classes) and left fresh.
+    A classifier of another size is expected (ImageNet's has 1000 classes), and the detector's own stays as it is.
+    UserError, naming what does not match, when the file is missing, damaged, of another model, or has code in it.
     """
     state = {_strip(key): value for key, value in _read_state(path).items()}
     own = detector.backbone.state_dict()
@@ -54,7 +54,7 @@ def _classifier_names(detector: Detector) -> tuple[str, ...]:
 def _mismatches(
     own: dict[str, torch.Tensor], state: dict[str, torch.Tensor], classifiers: tuple[str, ...]
 ) -> list[str]:
-    """What keeps the state from filling a model's own, apart from its classifiers: `2 missing (conv1.weight …)`."""
+    """Why the state cannot fill a model's own, classifiers aside: `2 missing (conv1.weight …)`; empty if it can."""
     prefixes = tuple(f"{name}." for name in classifiers)
     own = {key: value for key, value in own.items() if not key.startswith(prefixes)}
     state = {key: value for key, value in state.items() if not key.startswith(prefixes)}

@@ -20,8 +20,6 @@ class Waiting:
     crops: Crops
     counts: dict[int, int]
     """Crops that are used at each stride, where every stride-th frame is."""
-    foreseen: dict[int, float]
-    """Crops that media like this one have at each stride. More, where this one was cropped with fewer frames."""
 
 
 class Backlog:
@@ -35,8 +33,8 @@ class Backlog:
         self.waiting: deque[Waiting] = deque()
         self.aside: list[Waiting] = []
         self._came = 0
-        self._foreseen_came: Counter[int] = Counter()
-        self._foreseen_aside: Counter[int] = Counter()
+        self._came_crops: Counter[int] = Counter()
+        self._aside_crops: Counter[int] = Counter()
         self._waiting_crops: Counter[int] = Counter()
 
     def __len__(self) -> int:
@@ -50,10 +48,9 @@ class Backlog:
 
     def came(self, crops: Crops, *, is_scored: bool) -> None:
         """A medium with a face is cropped; one that is scored already tells what others will be like."""
-        counts = {stride: int(self.used(crops, stride).sum()) for stride in self.frames}
-        one = Waiting(crops, counts, self._foreseen(crops, counts))
+        one = Waiting(crops, {stride: int(self.used(crops, stride).sum()) for stride in self.frames})
         self._came += 1
-        self._foreseen_came.update(one.foreseen)
+        self._came_crops.update(one.counts)
         if not is_scored:
             self._wait(one)
 
@@ -91,14 +88,14 @@ class Backlog:
                 return
             self.aside.append(one)
             self.waiting.remove(one)
-            self._foreseen_aside.update(one.foreseen)
+            self._aside_crops.update(one.counts)
             self._waiting_crops.subtract(one.counts)
 
     def take_back(self) -> None:
         """Let what was set aside wait again, behind the others."""
         for one in self.aside:
             self._wait(one)
-        self.aside, self._foreseen_aside = [], Counter()
+        self.aside, self._aside_crops = [], Counter()
 
     def crops_left(self, uncropped: int) -> dict[int, float]:
         """Crops that are to be scored at each stride, without what was set aside; media that are yet to be cropped
@@ -106,16 +103,9 @@ class Backlog:
         came = self._came - len(self.aside)
         if not came:
             return {stride: self._waiting_crops[stride] + uncropped * frames for stride, frames in self.frames.items()}
-        return {
-            stride: self._waiting_crops[stride]
-            + uncropped / came * (self._foreseen_came[stride] - self._foreseen_aside[stride])
-            for stride in self.frames
-        }
+        each = {stride: (self._came_crops[stride] - self._aside_crops[stride]) / came for stride in self.frames}
+        return {stride: self._waiting_crops[stride] + uncropped * each[stride] for stride in self.frames}
 
     def _wait(self, one: Waiting) -> None:
         self.waiting.append(one)
         self._waiting_crops.update(one.counts)
-
-    def _foreseen(self, crops: Crops, counts: dict[int, int]) -> dict[int, float]:
-        asked = crops.num_frames or self.frames[1]
-        return {stride: count * max(1.0, self.frames[stride] / asked) for stride, count in counts.items()}

@@ -12,16 +12,15 @@ from deepfake.score.clock import Clock
 
 STEP_S = 10.0  # about how long a step between two looks at the clock takes
 STEP_SHARE = 0.03  # of the budget, that at most
-TELLING_S = 1.0  # steps that were shorter, and not of a whole batch, say little of the next ones by themselves
 FIRST_CROPS = 8  # make a step before anything is known
-EARLY_SHARE = 0.05  # of the budget: before that, and before a batch is scored, too little is known to give anything up
 LARGE_SHARE = 0.25  # of the time left: a medium that takes more even at the least effort may have to come last
 
 
 class Pacer:
     """Looks at the clock on the wall for an inference, and tells its own clock of what was done.
 
-    budget_s: 0 = no limit; it counts from started_s, by `now`, which is time.monotonic unless given. batch_size: crops that tell how fast the models are.
+    budget_s: 0 = no limit; it counts from started_s, by `now`, which is time.monotonic unless given. batch_size: crops
+    that tell how fast the models are.
     """
 
     def __init__(
@@ -38,8 +37,6 @@ class Pacer:
         self.now = now or time.monotonic
         self._started_s = started_s
         self._batch_size = batch_size
-        self._measured = (0, 0.0)  # crops and seconds of all steps
-        self._untold = (0, 0.0)  # of those that the clock does not know of yet
         self._is_first_look = True
 
     def left_s(self) -> float:
@@ -58,21 +55,11 @@ class Pacer:
             return min(FIRST_CROPS, self._batch_size)
         return self.clock.crops_in(min(STEP_S, self.budget_s * STEP_SHARE or STEP_S))
 
-    def most_crops(self, backlog: Backlog) -> float:
+    def most_crops(self) -> float:
         """How many crops are scored in the time left."""
         if not self.budget_s:
             return float("inf")
-        is_sure = self.clock.known and not self._is_early(backlog)
-        return self.clock.crops_in(self.left_s()) if is_sure else FIRST_CROPS
-
-    def scored(self, crops: int, seconds: float) -> None:
-        """Let the clock know of steps, short ones together."""
-        self._measured = self._measured[0] + crops, self._measured[1] + seconds
-        crops, seconds = crops + self._untold[0], seconds + self._untold[1]
-        self._untold = crops, seconds
-        if crops >= self._batch_size or seconds >= TELLING_S or not self.clock.known:
-            self.clock.scored(crops, seconds)
-            self._untold = 0, 0.0
+        return self.clock.crops_in(self.left_s()) if self.clock.known else FIRST_CROPS
 
     def tried(self, crops: int, seconds: float, first_crops: int) -> None:
         """A trial of some crops by one model with one view, before the first step, of so many crops, is made.
@@ -85,14 +72,15 @@ class Pacer:
         step_s = seconds / passes * clock.passes(clock.full) * max(first_crops, FIRST_CROPS)
         if step_s > LARGE_SHARE * self.left_s():
             clock.tried(passes, seconds)
-            self._measured = crops, seconds
 
     def set_aside(self, backlog: Backlog, uncropped: int) -> None:
         """Where not even the least effort for all fits into the time left, the largest media come last, as few of them
-        as it takes: so that a crowd does not cost the others their turn, and still gets what time they leave."""
+        as it takes, when nothing else is left: a crowd does not cost the others their turn, and gets what time they
+        leave."""
         if not (self.budget_s and self.clock.known):
             return
-        backlog.take_back()
+        if not (backlog.waiting or uncropped):
+            backlog.take_back()
         least, left_s = self.clock.least, self.left_s()
         backlog.set_aside(
             lambda one: self.clock.forecast_s(one.counts, 0, least) > LARGE_SHARE * max(left_s, 0),
@@ -103,8 +91,7 @@ class Pacer:
     def look(self, backlog: Backlog, uncropped: int) -> None:
         """With a budget, once something is known: the forecast, the first time, and what is given up or taken up."""
         crops = backlog.crops_left(uncropped)
-        is_known = self.budget_s and self.clock.known and not self._is_early(backlog)
-        if not (is_known and any(crops.values())):
+        if not (self.budget_s and self.clock.known and any(crops.values())):
             return
         level, left_s = self.clock.level, self.left_s()
         before_s = self.clock.forecast_s(crops, uncropped, self.clock.effort)
@@ -117,15 +104,7 @@ class Pacer:
         if not changed:
             say("infer", forecast)
             return
-        self._untold = 0, 0.0  # of another effort
         after_s = self.clock.forecast_s(crops, uncropped, self.clock.effort)
         again = "again " if self.clock.level < level else ""
         effort = self.clock.effort.says(self.clock.full)
         say("infer", f"{forecast}: from here on {again}{effort}, {after_s:.0f} s")
-
-    def _is_early(self, backlog: Backlog) -> bool:
-        """Whether a forecast would rest on next to nothing, and time enough is there to learn more from what comes."""
-        crops, seconds = self._measured
-        if backlog.waiting:
-            seconds += self.clock.forecast_s(backlog.waiting[0].counts, 0, self.clock.effort)
-        return crops < self._batch_size and seconds < EARLY_SHARE * self.budget_s

@@ -155,7 +155,7 @@ class Scoring:
         pacer, uncropped = self.pacer, self.arrivals.uncropped
         pacer.look(self.backlog, uncropped)
         effort, began = pacer.clock.effort, pacer.now()
-        taken = self.backlog.take(effort.stride, pacer.step_crops(), pacer.most_crops(self.backlog))
+        taken = self.backlog.take(effort.stride, pacer.step_crops(), pacer.most_crops())
         rows = self.ensemble.logit_rows(
             predictor,
             _rows(taken),
@@ -167,7 +167,7 @@ class Scoring:
         self.parts.add(rows)
         self.on_step(rows)
         self.lowest = max(self.lowest, pacer.clock.level)
-        pacer.scored(sum(len(numbers) for _, numbers in taken), seconds)
+        pacer.clock.scored(sum(len(numbers) for _, numbers in taken), seconds)
         pacer.look(self.backlog, uncropped)
         return len(taken)
 

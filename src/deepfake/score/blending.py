@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -87,24 +89,49 @@ class Blend:
         }
 
     @classmethod
-    def from_json(cls, values: dict) -> Blend:
-        """The blend that to_json wrote. KeyError, TypeError or ValueError when `values` are something else.
+    def from_json(cls, values: object) -> Blend:
+        """The blend that to_json wrote. ValueError when `values` are something else.
 
         Files of older versions name the calibration "finish".
         """
-        runs, fitted = values["runs"], values["fitted"]
-        if values["pool"] not in POOLINGS:
-            raise ValueError(f"pool {values['pool']!r} is none of {', '.join(POOLINGS)}")
-        calibration = fitted["calibration"] if "calibration" in fitted else fitted["finish"]
-        inverted = tuple(run for run, row in runs.items() if row["inverted"])
-        numbers = {name: float(values[name]) for name in ("offset", "slope", "bias", "threshold")}
+        runs, fitted = _entry(values, "runs", dict), _entry(values, "fitted", dict)
+        options = BlendOptions(
+            pool=_name(values, "pool", POOLINGS),
+            weights=_name(fitted, "weights", WEIGHTS),
+            calibration=_name(fitted, "calibration" if "calibration" in fitted else "finish", CALIBRATIONS),
+            threshold=_entry(fitted, "threshold", bool),
+            inverted=tuple(run for run, row in runs.items() if _entry(row, "inverted", bool)),
+        )
+        limit = _entry(values, "limit", float, int, type(None))
         return cls(
             runs=tuple(runs),
-            options=BlendOptions(values["pool"], fitted["weights"], calibration, fitted["threshold"], inverted),
-            weights=tuple(float(row["weight"]) for row in runs.values()),
-            limit=None if values["limit"] is None else float(values["limit"]),
-            **numbers,
+            options=options,
+            weights=tuple(_number(row, "weight") for row in runs.values()),
+            offset=_number(values, "offset"),
+            slope=_number(values, "slope"),
+            bias=_number(values, "bias"),
+            limit=None if limit is None else float(limit),
+            threshold=_number(values, "threshold"),
         )
+
+
+def _entry(values: object, key: str, *kinds: type) -> Any:
+    """values[key]. ValueError when it is missing, or of none of these types."""
+    entry = values.get(key, _entry) if isinstance(values, dict) else _entry
+    if not isinstance(entry, kinds):
+        raise ValueError(f"{key} is missing, or of another kind")
+    return entry
+
+
+def _number(values: object, key: str) -> float:
+    return float(_entry(values, key, float, int))
+
+
+def _name(values: object, key: str, allowed: Collection[str]) -> str:
+    name = _entry(values, key, str)
+    if name not in allowed:
+        raise ValueError(f"{key} {name!r} is none of {', '.join(allowed)}")
+    return name
 
 
 def fit(options: BlendOptions, evidence: Evidence, metric: str) -> Blend:

@@ -23,8 +23,8 @@ def smoothed_targets(labels: np.ndarray) -> np.ndarray:
 def fit_slope_and_bias(labels: np.ndarray, logits: np.ndarray) -> tuple[float, float]:
     """(slope, bias) such that slope * logit + bias has the lowest log loss on smoothed targets; slope >= 0.
 
-    1 / slope is the temperature. Newton's method with halved steps; a slope that would fall below 0 is 0, for which
-    the bias is the targets' own log-odds.
+    1 / slope is the temperature. Newton's method, in which a step that raises the loss is halved. A slope below 0 is
+    replaced by 0, and the bias then is the log-odds of the mean target.
     """
     targets, scale = smoothed_targets(labels), max(float(np.abs(logits).max(initial=0)), 1e-12)
     inputs = np.stack([logits / scale, np.ones(len(logits))], 1)
@@ -52,20 +52,20 @@ def _cross_entropy(targets: np.ndarray, logits: np.ndarray) -> float:
 
 
 def fit_limit(labels: np.ndarray, logits: np.ndarray) -> float | None:
-    """The one of LIMITS at which logits clipped to ±limit have the lowest log loss; None where none lowers it."""
+    """The limit of LIMITS that gives logits clipped to ±limit the lowest log loss; None where no limit lowers it."""
     ways = {None: logits} | {limit: np.clip(logits, -limit, limit) for limit in LIMITS}
     return min(ways, key=lambda limit: metric_of("log_loss", labels, ways[limit]))
 
 
 def fit_threshold(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
-    """The logit from which a medium is called fake so that accuracy or macro_f1 is highest.
+    """The logit from which a medium is called fake so that the metric, accuracy or macro_f1, is highest.
 
-    Among equally good ones the middle of the widest gap between neighbouring logits.
+    Among equally good thresholds it is the middle of the widest gap between neighbouring logits.
     """
     values = np.unique(logits)
     if len(values) < 2:
         return 0.0
-    if len(values) > 513:  # as good as all of them, and quick
+    if len(values) > 513:  # quantiles serve as well, and faster
         values = np.unique(np.quantile(values, np.linspace(0, 1, 513)))
     thresholds, gaps = (values[1:] + values[:-1]) / 2, np.diff(values)
     scores = np.array([metric_of(metric, labels, logits - threshold) for threshold in thresholds])
@@ -74,7 +74,7 @@ def fit_threshold(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def reliability(labels: np.ndarray, logits: np.ndarray, bins: int = 10) -> list[dict[str, float]]:
-    """Per bin of equally many media, from the lowest: media, mean probability, share that is fake."""
+    """A row for each bin of equally many media, from the lowest logits up: media, mean probability, share of fakes."""
     order = np.argsort(logits, kind="stable")
     return [
         {

@@ -67,12 +67,12 @@ def choose(evidence: Evidence, metric: str) -> tuple[BlendOptions, list[Step]]:
     options = BlendOptions(inverted=inverted)
     if steps[-1].answer == "none":
         return options, steps
-    for question, judge, candidates in _questions(metric, len(evidence.runs), tuple(evidence.pooled)):
+    for question, decider, candidates in _questions(metric, len(evidence.runs), tuple(evidence.pooled)):
         known = (options, _calibrated(options)) if question in ("pool", "weights") else (options,)
         others = [candidate for candidate in dict.fromkeys(candidates(options)) if candidate not in known]
         if not others:
             continue
-        answer, step = _ask(question, options, others, evidence, judge)
+        answer, step = _ask(question, options, others, evidence, decider)
         steps.append(step)
         options = answer if step.taken else options
     return options, steps
@@ -181,7 +181,7 @@ def _questions(
     AUC compares poolings and weights: it counts every pair, whereas an accuracy hangs on the few media near the
     threshold.
     """
-    judge = "auc" if metric in DECISIONS else metric
+    decider = "auc" if metric in DECISIONS else metric
 
     def calibrated_too(candidates: list[BlendOptions]) -> list[BlendOptions]:
         """A pooling or weighting may scale or shift all logits: for log loss, each is tried calibrated as well."""
@@ -192,9 +192,9 @@ def _questions(
 
     if metric == "log_loss":
         yield "calibration", metric, calibrations
-    yield "pool", judge, lambda options: calibrated_too([replace(options, pool=name) for name in poolings])
+    yield "pool", decider, lambda options: calibrated_too([replace(options, pool=name) for name in poolings])
     if num_runs > 1:
-        yield "weights", judge, lambda options: calibrated_too([replace(options, weights=name) for name in WEIGHTS])
+        yield "weights", decider, lambda options: calibrated_too([replace(options, weights=name) for name in WEIGHTS])
     if metric == "log_loss":
         yield "calibration", metric, calibrations
     if metric in DECISIONS:

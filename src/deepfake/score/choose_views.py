@@ -1,4 +1,4 @@
-"""Which test-time views pay: by what their out-of-fold logits gain beyond noise, for each pass that they cost."""
+"""Which test-time views pay: those whose out-of-fold logits gain more than noise, by their gain a pass."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from deepfake.score.gain import errors_needed, gain_and_error
 
 
 def choose_views(rows: pd.DataFrame, groups: pd.Series, costs: dict[str, int]) -> tuple[list[str], list[Step]]:
-    """The views whose plain mean of logits is kept, in the order in which they came, and the steps that led there.
+    """The views to use, in the order in which they were chosen, and the steps of the choice. Their logits are averaged.
 
-    rows: media_id, found, view, label, logit, and run where there are several, whose mean counts. groups: by media_id;
-    media that hang together share one. costs: view → passes. It begins with identity, or the first view of `costs` that
-    is there, and goes on as long as another lowers the log loss of media with a face by more than its standard error,
-    as many times as errors_needed says. Of several that do, the one that gains most for a pass.
+    The choice starts from identity, or else from the first view of `costs` that has rows. It adds a view as long as one
+    lowers the log loss of media with a face by more than `errors_needed` standard errors; of several such views, the
+    one with the largest gain a pass.
+
+    rows: media_id, found, view, label, logit, and run where there are several runs, which are averaged. groups: by
+    media_id; media that belong together share a group. costs: view → passes through a model.
     """
     order = sorted(costs, key=lambda view: view != "identity")
     logits = _medium_logits(rows, order)
@@ -33,7 +35,7 @@ def choose_views(rows: pd.DataFrame, groups: pd.Series, costs: dict[str, int]) -
 
 
 def _ask(logits: pd.DataFrame, kept: list[str], labels: np.ndarray, groups: np.ndarray, costs: dict[str, int]) -> Step:
-    """The candidate that gains most for a pass, of those that gain more than they need where there are such."""
+    """The candidate with the largest gain a pass, among those that pay; among all where none pays."""
     candidates = [view for view in logits.columns if view not in kept]
     needed = errors_needed(LEVEL, len(candidates), groups)
     before, steps = logits[kept].mean(axis=1).to_numpy(), []
@@ -45,15 +47,15 @@ def _ask(logits: pd.DataFrame, kept: list[str], labels: np.ndarray, groups: np.n
 
 
 def _medium_logits(rows: pd.DataFrame, views: list[str]) -> pd.DataFrame:
-    """Logits by media_id, a column a view: of media in which every run found a face, by views that all of those have.
+    """Logits by media_id, a column a view: the mean over a medium's crops, then over the runs.
 
-    A medium's logit is the mean over its crops, then over the runs.
+    Only media in which every run found a face are there, and only views that all of these media have.
     """
     rows = rows[rows.found]
     keyed = rows.assign(run=rows.get("run", ""), logit=rows.logit.astype(np.float64))
     by_run = keyed.groupby(["media_id", "run", "view"]).logit.mean().unstack("view")
     num_runs = by_run.groupby(level="media_id").size()
     shared = by_run.loc[num_runs.index[num_runs == keyed.run.nunique()]].dropna(axis=1)
-    # Sums in another order differ in their last bits, and copies of a view are to be told by gaining nothing at all.
+    # Sums in another order differ in their last bits; rounded, a copy of a view gains exactly nothing.
     means = shared.groupby(level="media_id").mean().round(9)
     return means[[view for view in views if view in means]]

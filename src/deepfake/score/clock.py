@@ -1,35 +1,38 @@
-"""Watching the clock: what an inference costs, what is given up so that it ends in time, and what is taken up again."""
+"""The clock of an inference with a budget: what the rest will cost, and how much effort there is time for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-STRIDES = (1, 2, 4, 8)  # every so many-th frame is used
-FIXED_CUT = 0.4  # share of the time of cutting a medium that fewer frames do not save: opening, seeking, first searches
-MARGIN = 1.1  # forecasts are held to be so much too low
-RISE = 1.5  # those of more effort that much, before what was given up is taken up again: so that it does not flutter
-KEEP = 0.9  # a measurement's weight when the next one comes: some ten of them make a rate
-RESERVE_SHARE = 0.04  # of the budget, kept for what comes after the last medium
-RESERVE_S = 3.0  # that at least
+STRIDES = (1, 2, 4, 8)  # every stride-th frame is used
+FIXED_CUT = 0.4  # share of a medium's cropping time that fewer frames do not save: opening, seeking, first detections
+MARGIN = 1.1  # an effort fits when the time left is at least this multiple of its forecast
+RISE = 1.2  # effort rises when the time left is at least this multiple of the forecast; above MARGIN: no flutter
+KEEP = 0.9  # each new measurement multiplies the weight of the older ones by this: a rate follows some ten of them
+RESERVE_SHARE = 0.04  # share of the budget that is kept for what follows the last medium
+RESERVE_S = 3.0  # the least of that reserve
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done for each medium: the first so many views, every `stride`-th frame, the first so many models."""
+    """How much is done for each medium."""
 
     views: int
+    """The first views, this many."""
     stride: int
+    """Every stride-th frame."""
     members: int
+    """The first models, this many."""
 
     def says(self, full: Effort) -> str:
-        """What of the full effort is left, in words."""
+        """This effort in words, beside the full one."""
         frames = "all frames" if self.stride == 1 else f"every {self.stride}th frame".replace("2th", "2nd")
         return f"{self.views} of {full.views} views, {frames}, {self.members} of {full.members} models"
 
 
 def efforts(view_passes: Sequence[int], members: int) -> list[Effort]:
-    """From the full effort downwards: views are given up first, then frames, then models, the last of them first."""
+    """All efforts, the full one first. Views are given up first, then frames, then models; the last ones first."""
     views = range(len(view_passes), 0, -1)
     fewer_views = [Effort(count, 1, members) for count in views]
     fewer_frames = [Effort(1, stride, members) for stride in STRIDES[1:]]
@@ -38,7 +41,7 @@ def efforts(view_passes: Sequence[int], members: int) -> list[Effort]:
 
 @dataclass
 class _Rate:
-    """Seconds a unit of work: a mean over what was measured, the later the heavier."""
+    """Seconds a unit of work: a mean of measurements in which later ones weigh more."""
 
     units: float = 0.0
     seconds: float = 0.0
@@ -53,10 +56,10 @@ class _Rate:
 
 
 class Clock:
-    """Forecasts the rest from what was done of late, and says how much can be afforded for each medium.
+    """Forecasts the rest from recent measurements, and says how much effort each medium can have.
 
-    budget_s: 0 = no limit. view_passes: what each view costs, in passes through a model. Times are given by who asks,
-    in seconds since the start.
+    budget_s: 0 = no limit. view_passes: passes through a model that each view takes. The caller gives all times, in
+    seconds since the start.
     """
 
     def __init__(self, budget_s: float, view_passes: Sequence[int], members: int) -> None:
@@ -64,7 +67,7 @@ class Clock:
         self.level = 0
         self._passes = view_passes
         self._budget_s = budget_s
-        self._passing, self._cutting = _Rate(), _Rate()  # a crop's pass through a model; a medium's cutting, all frames
+        self._passing, self._cutting = _Rate(), _Rate()  # of a crop's pass; of a medium with all frames
 
     @property
     def effort(self) -> Effort:
@@ -85,36 +88,41 @@ class Clock:
         return self._passing.units > 0
 
     def deadline_s(self) -> float:
-        """When the last medium has to be done; never without a budget."""
+        """When the last medium has to be done; inf without a budget."""
         if not self._budget_s:
             return float("inf")
         return self._budget_s - max(RESERVE_S, RESERVE_SHARE * self._budget_s)
 
     def scored(self, crops: int, seconds: float) -> None:
-        """So many crops were read and scored with the present effort."""
+        """Take note: this many crops were read and scored with the present effort."""
         self._passing.add(self.passes(self.effort) * crops, seconds)
 
     def tried(self, passes: int, seconds: float) -> None:
-        """So many passes of a crop through a model were made, by way of trial."""
+        """Take note: a trial made this many passes of a crop through a model."""
         self._passing.add(passes, seconds)
 
     def waited(self, media: int, seconds: float) -> None:
-        """So many media came out of cutting, for which was waited so long."""
+        """Take note: this many media were cropped while the caller waited for them."""
         self._cutting.add(media * _cut_share(self.effort), seconds)
 
     def forecast_s(self, crops_left: Mapping[int, float], uncut_media: int, effort: Effort) -> float:
-        """Seconds that the rest would take. crops_left: at each of STRIDES, with those of uncut_media, yet to be cut;
-        not always half as many at twice the stride: a picture has one frame, and of some media few were cut."""
+        """Seconds that the rest would take with this effort.
+
+        uncut_media: media that are not cropped yet. crops_left: crops to be scored at each of STRIDES, those of
+        uncut_media included. Twice the stride does not always halve them: a picture has one frame.
+        """
         scoring = self._passing.unit_s * self.passes(effort) * crops_left[effort.stride]
         return scoring + self._cutting.unit_s * _cut_share(effort) * uncut_media
 
     def fits(self, left_s: float, crops_left: Mapping[int, float], uncut_media: int, effort: Effort) -> bool:
-        """Whether the rest is done in that time, though the forecast may be too low."""
+        """Whether the rest can be done in left_s with this effort, even if the forecast is MARGIN times too low."""
         return MARGIN * self.forecast_s(crops_left, uncut_media, effort) <= left_s
 
     def decide(self, now_s: float, crops_left: Mapping[int, float], uncut_media: int) -> bool:
-        """Give up as much as the time left asks for; else take up again what it leaves ample room for; for all media to
-        come. Whether that has changed anything."""
+        """Lower the effort until the rest fits; if it fits already, raise it as far as there is ample time.
+
+        Returns whether the effort has changed. It holds for all media to come.
+        """
         before, left_s = self.level, self.deadline_s() - now_s
         while self.level < len(self.levels) - 1 and not self.fits(left_s, crops_left, uncut_media, self.effort):
             self.level += 1
@@ -125,14 +133,14 @@ class Clock:
         return self.level < before
 
     def crops_in(self, seconds: float) -> int:
-        """How many crops are scored in that time with the present effort; at least one."""
+        """How many crops can be scored in this time with the present effort; at least one."""
         return max(1, int(seconds / (self._passing.unit_s * self.passes(self.effort)))) if self.known else 1
 
     def passes(self, effort: Effort) -> int:
-        """Passes through models that a crop takes."""
+        """Passes through models that a crop takes with this effort."""
         return sum(self._passes[: effort.views]) * effort.members
 
 
 def _cut_share(effort: Effort) -> float:
-    """Time of cutting a medium, of that with all frames."""
+    """Time of cropping a medium with this effort, as a share of that with all frames."""
     return FIXED_CUT + (1 - FIXED_CUT) / effort.stride

@@ -36,7 +36,9 @@ def labels_and_faceless(oof: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return media.label, media.label[~media.found]
 
 
-def fallbacks(prior: float, faceless: Sequence[int], unreadable: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
+def fallbacks(
+    prior: float, faceless: Sequence[int] | np.ndarray, unreadable: Sequence[int] | np.ndarray = ()
+) -> dict[str, dict[str, Any]]:
     """Reason (no_face, unreadable, late) → {logit, and `from`: in words where it comes from}.
 
     prior: log-odds of fake in the training media, as prior_logit gives it. faceless: (M,) labels of training media in

@@ -1,9 +1,10 @@
 """By how much one set of logits beats another, and how sure that is.
 
-Each metric comes with its influences: what one medium's presence moves it by, to first order. The metric's standard
-error is the root of their sum of squares, taken over groups where media hang together (Efron, "The jackknife, the
-bootstrap and other resampling plans", 1982, ch. 6: the infinitesimal jackknife). For the AUC these are DeLong's
-placements and, over groups, Obuchowski's "Nonparametric analysis of clustered ROC curve data", 1997.
+Each metric comes with its influences: to first order, by how much each medium's presence moves it. Media that belong
+together share a group. The metric's standard error is the root of the sum of squares of the groups' summed influences
+(Efron, "The jackknife, the bootstrap and other resampling plans", 1982, ch. 6: the infinitesimal jackknife). For the
+AUC the influences are DeLong's placements; with groups they are those of Obuchowski, "Nonparametric analysis of
+clustered ROC curve data", 1997.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ import numpy as np
 
 
 def metric_of(metric: str, labels: np.ndarray, logits: np.ndarray) -> float:
-    """One of METRICS, of labels (N,) in {0, 1} and logits (N,); called fake from logit 0 on. nan for auc and ap where a
-    class is missing."""
+    """A metric of METRICS, from labels (N,) in {0, 1} and logits (N,); a logit of 0 or more counts as a call of fake.
+
+    nan for auc and ap where a class is missing.
+    """
     return METRICS[metric](np.asarray(labels), np.asarray(logits, float))[0]
 
 
@@ -25,29 +28,31 @@ def direction(metric: str) -> int:
 
 
 def error_of(metric: str, labels: np.ndarray, groups: np.ndarray, logits: np.ndarray) -> float:
-    """Standard error of a metric; media that share a group (N,) vary together. inf where it cannot be told."""
+    """Standard error of a metric, where media of one group (N,) vary together. inf where it cannot be estimated."""
     return _error(METRICS[metric](labels, logits)[1], groups)
 
 
 def gain_and_error(
     metric: str, labels: np.ndarray, groups: np.ndarray, before: np.ndarray, after: np.ndarray
 ) -> tuple[float, float]:
-    """By how much the logits `after` (N,) beat `before` (N,), positive = better, and the standard error of that
-    difference, in which what both get wrong alike cancels."""
+    """By how much the logits `after` (N,) beat `before` (N,), positive = better; and that gain's standard error.
+
+    Mistakes that both make alike cancel in the gain and in its error.
+    """
     (old, old_influences), (new, new_influences) = (METRICS[metric](labels, logits) for logits in (before, after))
     return direction(metric) * (new - old), _error(new_influences - old_influences, groups)
 
 
 def errors_needed(level: float, tries: int, groups: np.ndarray) -> float:
-    """How many standard errors a gain must exceed, so that the best of `tries` worthless ones does so with probability
-    `level` at most (Bonferroni).
+    """How many standard errors a gain must exceed.
 
-    Student's t: of few groups (N,), the error itself is hardly known. inf for one group.
+    The bound is such that the best of `tries` useless candidates exceeds it with probability `level` at most
+    (Bonferroni). It is Student's t, as a standard error from few groups (N,) is itself uncertain. inf for one group.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, without the second that importing that takes
 
     count = len(np.unique(groups))
-    return float(t.ppf(1 - level / tries, count - 1)) if count > 1 else float("inf")
+    return float(stdtrit(count - 1, 1 - level / tries)) if count > 1 else float("inf")
 
 
 def _error(influences: np.ndarray, groups: np.ndarray) -> float:
@@ -74,7 +79,7 @@ def _mean(values: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _macro_f1(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
-    """Mean of the F1 of fakes and of reals; 0 for a class that is neither there nor called, as scikit-learn has it."""
+    """Mean of the F1 of fakes and of reals; as in scikit-learn, 0 for a class that is neither there nor called."""
     score, influences = 0.0, np.zeros(len(labels))
     for fake in (True, False):
         called, there = (logits >= 0) == fake, (labels == 1) == fake
@@ -87,7 +92,7 @@ def _macro_f1(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray
 
 
 def _auc(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
-    """Share of pairs of a fake and a real in order, ties as half."""
+    """Share of pairs of a fake and a real in which the fake's logit is higher; a tie counts half."""
     fakes, reals = np.sort(logits[labels == 1]), np.sort(logits[labels == 0])
     if not (len(fakes) and len(reals)):
         return float("nan"), np.full(len(labels), np.nan)
@@ -103,7 +108,8 @@ def _auc(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
 def _ap(labels: np.ndarray, logits: np.ndarray) -> tuple[float, np.ndarray]:
     """Mean precision at the fakes, as scikit-learn's average_precision_score.
 
-    A medium moves it by its own precision, where it is a fake, and by that of every fake that is called no sooner.
+    A fake moves it by the precision at its own place. Any medium moves it by the precision at every fake that ranks
+    no higher.
     """
     total = int((labels == 1).sum())
     if not 0 < total < len(labels):

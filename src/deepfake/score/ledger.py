@@ -1,4 +1,4 @@
-"""The record of submissions: which file came of what, what cross-validation promised and what the board said."""
+"""The record of submissions: what each file was made of, its cross-validated score and the board's."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FEWEST = 3  # submissions with both scores that a rank correlation needs
 
 
 def record(ledger: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
-    """The ledger with a submission that was just written as the last row of its name.
+    """The ledger with the row of a submission that was just written, as the last row of its name.
 
-    A file that is there already, by name and sha256, keeps its row and the board's scores; only a cv that is known now
-    and was not then is added.
+    A file that the ledger knows already, by name and sha256, keeps its row with the board's scores; its cv is replaced
+    where `row` has one.
     """
     known = (ledger["name"] == row["name"]) & (ledger.sha256 == row["sha256"])
     if not known.any():
@@ -47,7 +47,7 @@ def enter_scores(ledger: pd.DataFrame, name: str, scores: dict[str, float]) -> p
 
 
 def describe(ledger: pd.DataFrame) -> str:
-    """A line a submission: name, created, cv, the board's scores, and what the board says above cv."""
+    """A line for each submission: name, created, cv, the board's scores, and the board's scores less cv."""
     shown = ledger[["name", "created", "format", "rows", "cv_metric", "cv", *BOARDS]].copy()
     for board in BOARDS:
         shown[f"{board} - cv"] = ledger[board] - ledger.cv
@@ -59,7 +59,7 @@ def _figure(value: float) -> str:
 
 
 def agreement(ledger: pd.DataFrame) -> list[str]:
-    """A line a board and metric: how well cv ranks submissions as the board does."""
+    """A line for each board and metric of cv: the rank correlation of cv and the board's scores."""
     lines, most = [], 0
     for metric, rows in ledger[ledger.cv.notna()].groupby("cv_metric"):
         for board in BOARDS:
@@ -73,7 +73,10 @@ def agreement(ledger: pd.DataFrame) -> list[str]:
 
 
 def near_pairs(submissions: dict[str, pd.DataFrame]) -> list[str]:
-    """A line for every two submissions of the same media that say nearly the same: (name, score) tables by name."""
+    """A line for every two submissions of the same media whose scores are nearly equal.
+
+    submissions: name → its (name, score) table.
+    """
     sorted_rows = {name: rows.sort_values("name", kind="stable") for name, rows in submissions.items()}
     lines = []
     for (first, one), (second, other) in combinations(sorted_rows.items(), 2):

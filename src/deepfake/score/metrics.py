@@ -1,4 +1,4 @@
-"""Metrics on logits, one row a medium (or a frame: the caller says which)."""
+"""Metrics of logits, one a medium (or one a frame, as the caller has them)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def binary_metrics(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
 
 
 def equal_error_rate(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The rate of errors at the threshold where as large a share of reals is called fake as of fakes real.
+    """The error rate at the threshold where the share of reals called fake equals the share of fakes called real.
 
-    0: every fake above every real; 0.5: no better than chance; 1: every fake below. labels: (N,) with both classes.
-    Between two thresholds the ROC curve is a straight line, as it is for the AUC, so tied logits count alike in any
-    order. That is the usual `brentq(lambda x: 1 - x - interp1d(fpr, tpr)(x), 0, 1)` of speech and deepfake evaluation
-    in closed form; the term is of Martin et al., "The DET curve in assessment of detection task performance", 1997.
+    0: every fake ranks above every real; 0.5: chance; 1: every fake ranks below. labels: (N,) with both classes.
+    Between two thresholds the ROC curve is a straight line, as for the AUC, so the order of tied logits does not
+    matter. This is the usual `brentq(lambda x: 1 - x - interp1d(fpr, tpr)(x), 0, 1)` of speech and deepfake evaluation
+    in closed form. The term: Martin et al., "The DET curve in assessment of detection task performance", 1997.
     """
     from sklearn.metrics import roc_curve
 

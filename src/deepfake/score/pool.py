@@ -1,8 +1,9 @@
 """From the logits of views, frames, faces, folds and runs to one logit a medium: POOLINGS, each by its name.
 
-A pooling takes rows, one a crop and view (and fold, and run): media_id, frame_idx, face_idx, track_id, prob, side,
-sharpness, logit; other columns and the order of rows do not matter. It gives a float64 Series `logit` by media_id, in
-order, finite where the rows are. All begin with crop_logits; centre squares and whole pictures are crops like others.
+A pooling takes rows, one for each crop and view (and fold, and run), with the columns media_id, frame_idx, face_idx,
+track_id, prob, side, sharpness, logit; other columns and the order of rows do not matter. It gives a float64 Series
+`logit` by media_id, sorted, finite where the rows are. All begin with crop_logits. Centre squares and whole pictures
+are crops like others.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ def view_rows(crops: pd.DataFrame, logits: np.ndarray, views: list[str]) -> pd.D
 
 
 def crop_logits(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a crop, in the order of their keys: the mean of its logits over views, folds and runs, as float64."""
-    facts = dict.fromkeys(("track_id", "prob", "side", "sharpness"), "first")
+    """One row a crop, sorted by FACE_KEY: the mean of its logits over views, folds and runs, as float64."""
+    of_crop = dict.fromkeys(("track_id", "prob", "side", "sharpness"), "first")
     exact = rows.assign(logit=rows.logit.astype(np.float64))
-    return exact.groupby(list(FACE_KEY), as_index=False, sort=True).agg(facts | {"logit": "mean"})
+    return exact.groupby(list(FACE_KEY), as_index=False, sort=True).agg(of_crop | {"logit": "mean"})
 
 
 def mean_logits(rows: pd.DataFrame) -> pd.Series:
@@ -62,8 +63,8 @@ def top_mean(rows: pd.DataFrame) -> pd.Series:
 def track_max(rows: pd.DataFrame) -> pd.Series:
     """max over tracks of the mean over the track's crops: a medium is as fake as the most fake person in it.
 
-    The maximum is multiple-instance learning's; that one of several people is forged is the case of Li et al., "Sharp
-    multiple instance learning for DeepFake video detection", 2020.
+    Multiple-instance learning for media in which one of several people is forged: Li et al., "Sharp multiple instance
+    learning for DeepFake video detection", 2020.
     """
     return _track_logits(rows).groupby(level="media_id", sort=True).max()
 
@@ -77,9 +78,9 @@ def largest_face(rows: pd.DataFrame) -> pd.Series:
 def noisy_or(rows: pd.DataFrame) -> pd.Series:
     """A medium is fake if any of its tracks is: P = 1 - Π (1 - σ(m)) over the means m of its tracks, as a logit.
 
-    With s = Σ log(1 + e^m), that is log(e^s - 1) = s + log(1 - e^-s), for small s log s: kept in logarithms, so that
-    neither end overflows. The noisy-or of Viola, Platt and Zhang, "Multiple instance boosting for object detection",
-    2005.
+    With s = Σ log(1 + e^m) this logit is log(e^s - 1) = s + log(1 - e^-s), and log s for small s. The sum is kept in
+    logarithms, so that neither end overflows. The noisy-or is that of Viola, Platt and Zhang, "Multiple instance
+    boosting for object detection", 2005.
     """
     tracks = _track_logits(rows)
     logs = pd.Series(_log_softplus(tracks.to_numpy()), tracks.index, name="logit")
@@ -90,11 +91,11 @@ def noisy_or(rows: pd.DataFrame) -> pd.Series:
 
 
 def confident(rows: pd.DataFrame) -> pd.Series:
-    """Of crops' probabilities p of fake, the sure ones where they prevail, as a logit; clipped to 1e-6 … 1 - 1e-6.
+    """The mean of crops' probabilities p of fake, of sure crops alone where these prevail; as a logit.
 
-    More than n / 2.5 and more than 11 of n crops with p > .8: the mean of those p. Else more than .9 n with p < .2: the
-    mean of those. Else the mean of all. `confident_strategy` of Seferbekov's winning solution of the DFDC, 2020, where
-    the n crops are the faces of 32 frames.
+    The mean is over crops with p > .8 where these are more than n / 2.5 and more than 11 of n crops; else over crops
+    with p < .2 where these are more than .9 n; else over all. It is clipped to 1e-6 … 1 - 1e-6. `confident_strategy`
+    of Seferbekov's winning solution of the DFDC, 2020, where the n crops are the faces of 32 frames.
     """
     crops = crop_logits(rows)
     probs, media_ids = pd.Series(sigmoid(crops.logit.to_numpy())), crops.media_id
@@ -107,11 +108,11 @@ def confident(rows: pd.DataFrame) -> pd.Series:
 
 
 def sharpened(rows: pd.DataFrame) -> pd.Series:
-    """Of crops' probabilities p of fake, moved away from .5, the mean weighted by how far away they were, as a logit.
+    """Crops' probabilities p of fake, pushed away from .5 and averaged with weights |p - .5|; as a logit.
 
     d = p - .5; q = .5 + sign(d) · .5 · |2 d|^.65, clipped to .01 … .99; Σ w q / Σ w with w = |d| + 1e-4. After
-    NtechLab's third place of the DFDC, 2020, but scaled so that p of 0 and 1 stay where they are before the clipping:
-    there q = .5 + sign(d) · |d|^.65, of which all is clipped that lies beyond p = .17 and .83.
+    NtechLab's third place of the DFDC, 2020. Theirs is q = .5 + sign(d) · |d|^.65, which clipping flattens beyond
+    p = .17 and p = .83; the scale here keeps p = 0 and p = 1 in place until the clipping.
     """
     crops = crop_logits(rows)
     away = sigmoid(crops.logit.to_numpy()) - 0.5
@@ -120,13 +121,13 @@ def sharpened(rows: pd.DataFrame) -> pd.Series:
 
 
 def mean_by_side(rows: pd.DataFrame) -> pd.Series:
-    """Σ w x / Σ w with w = side, px of the frame: near faces have more to tell."""
+    """Σ w x / Σ w with w = side in px of the frame: larger faces show more."""
     crops = crop_logits(rows)
     return _weighted_mean(crops, crops.side)
 
 
 def mean_by_prob(rows: pd.DataFrame) -> pd.Series:
-    """Σ w x / Σ w with w = the detector's probability, 1 where there was no detection: false finds count less."""
+    """Σ w x / Σ w with w = the detector's probability, 1 where nothing was detected: doubtful faces count less."""
     crops = crop_logits(rows)
     return _weighted_mean(crops, crops.prob.astype(np.float64).fillna(1.0))
 
@@ -157,7 +158,7 @@ POOLINGS: dict[str, Pooling] = {
 }
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: np.ndarray | float) -> np.ndarray:
     """Log-odds → probability, without overflow."""
     return np.exp(-np.logaddexp(0, -np.asarray(logits, float)))
 
@@ -174,12 +175,12 @@ def _to_logit(probs: pd.Series) -> pd.Series:
 
 
 def _log_softplus(logits: np.ndarray) -> np.ndarray:
-    """log(log(1 + e^x)), which is x to 1e-13 where x is low and e^x may be too small for a float."""
+    """log(log(1 + e^x)); for x below -30, where e^x may be too small for a float, x itself, exact to 1e-13."""
     return np.where(logits < -30, logits, np.log(np.logaddexp(0, np.maximum(logits, -30))))
 
 
 def _ranked(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
-    """Crops by medium and logit; each one's place in its medium, 0 = lowest; and how many its medium has."""
+    """Crops sorted by medium and logit; each crop's place in its medium, 0 = lowest; and its medium's crops."""
     crops = crop_logits(rows).sort_values(["media_id", "logit"], kind="stable")
     by_medium = crops.groupby("media_id").logit
     return crops, by_medium.cumcount(), by_medium.transform("size")

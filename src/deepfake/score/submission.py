@@ -11,8 +11,10 @@ from deepfake.score.formats import Format, is_numeric
 
 
 def read_sample(path: Path) -> pd.DataFrame:
-    """A sample submission: names in its first column, scores in its second, under a header. UserError when it is not
-    one."""
+    """A sample submission: names in its first column, scores in its second, under a header.
+
+    UserError when the file is none.
+    """
     try:
         lines = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
     except (OSError, ValueError, pd.errors.ParserError) as error:
@@ -37,9 +39,9 @@ def read_sample(path: Path) -> pd.DataFrame:
 
 
 def match_names(names: pd.Series, media_ids: pd.Series, where: str | Path) -> pd.Series:
-    """The media_id that each name means: a whole path, else a file's name, else its name without suffix.
+    """The media_id that each name means. All names are whole paths, or all file names, or all without suffix.
 
-    UserError for names that mean no medium, or more than one.
+    where: whose names these are, for messages. UserError for names that mean no medium, or more than one.
     """
     paths = [PurePosixPath(media_id) for media_id in media_ids]
     spellings = ([str(path) for path in paths], [path.name for path in paths], [path.stem for path in paths])
@@ -63,8 +65,8 @@ def expected_rows(
 ) -> pd.DataFrame:
     """The rows that a submission must have, in their order: name as it is to be written, and the media_id it means.
 
-    sample: gives names and order; without one every medium is asked for, in alphabetical order of names.
-    UserError for names of the sample (which came from `where`) that mean no medium, or several.
+    sample: gives names and order; without a sample all media are rows, in alphabetical order of names. where: the
+    sample's file, for messages. UserError for names of the sample that mean no medium, or several.
     """
     if sample is not None:
         names = sample.iloc[:, 0]

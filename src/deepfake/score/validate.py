@@ -1,7 +1,8 @@
-"""What is wrong with a submission file, before a board says so."""
+"""What is wrong with a submission file, said before a board says it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,11 +20,11 @@ SAME = 1e-6  # probabilities that differ by less are the same
 def faults(
     path: Path, form: Format, expected: pd.DataFrame, *, ordered: bool = False, logits: pd.Series | None = None
 ) -> list[str]:
-    """A line for every kind of fault of the file at `path`, `kind: what came; what is allowed`; none when it is right.
+    """A line for every kind of fault of the file at `path`: `kind: what came; what is allowed`.
 
-    expected: the rows that it must have, name and media_id. ordered: whether they must stand in that order, as a
-    sample submission's do; those of a format without names always must. logits: by media_id, those that the file was
-    made of, where they are known.
+    expected: the rows that it must have, name and media_id. ordered: whether rows must stand in that order, as with a
+    sample submission; in a format without names they always must. logits: by media_id, those that the file was made
+    of, where they are known.
     """
     try:
         content = form.content(path)
@@ -59,7 +60,7 @@ def constant_faults(scores: pd.Series) -> list[str]:
 
 
 def origin_faults(scores: np.ndarray, expected: pd.DataFrame, form: Format, logits: pd.Series) -> list[str]:
-    """What speaks against the scores' being made of these logits: those of other rows, or the opposite of their own.
+    """A line where scores were not made of these logits: they stand at other rows, or are inverted.
 
     scores: P(fake) (N,), for the N expected rows in their order. logits: by media_id.
     """
@@ -72,21 +73,21 @@ def origin_faults(scores: np.ndarray, expected: pd.DataFrame, form: Format, logi
         return [f"order: the scores of the logits beside it, but at other rows: {who}"]
     agreement = rank_correlation(scores, made_of)
     if agreement < 0:
-        return [f"inverted: rank correlation {agreement:.3f} with the logits beside it: is high = fake turned round?"]
+        return [f"inverted: rank correlation {agreement:.3f} with the logits beside it: does a high score mean real?"]
     return []
 
 
 def doubts(scores: np.ndarray, out_of_fold: np.ndarray) -> list[str]:
-    """Warnings where P(fake) (N,) is spread unlike out-of-fold P(fake) (M,), which another test set can also explain.
+    """A warning where P(fake) (N,) is spread unlike out-of-fold P(fake) (M,); an unlike test set explains it as well.
 
-    Compared by the mean distance of their quantiles, as they are and turned round.
+    The spreads differ by the mean distance of their quantiles. It is also taken of the inverted scores.
     """
     levels = np.linspace(0, 1, 101)
     ours, theirs = np.quantile(scores, levels), np.quantile(out_of_fold, levels)
-    apart, turned = (float(np.abs(one - theirs).mean()) for one in (ours, 1 - ours[::-1]))
+    apart, inverted = (float(np.abs(one - theirs).mean()) for one in (ours, 1 - ours[::-1]))
     means = f"mean P(fake) {np.mean(scores):.3f}, out-of-fold {np.mean(out_of_fold):.3f}"
-    if apart > 0.1 and turned < apart / 2:
-        return [f"looks inverted: turned round it is spread as out-of-fold ({means})"]
+    if apart > 0.1 and inverted < apart / 2:
+        return [f"looks inverted: 1 - score is spread as out-of-fold ({means})"]
     return [f"spread unlike out-of-fold: {means}"] if apart > 0.25 else []
 
 
@@ -111,7 +112,7 @@ def _name_faults(names: pd.Series, expected: pd.Series, *, ordered: bool) -> lis
     if len(missing):
         found.append(f"missing: {len(missing)} of {len(expected)} rows: {_listed(missing)}")
     if len(doubled):
-        found.append(f"double: {len(doubled)} names stand more than once: {_listed(doubled)}")
+        found.append(f"double: {len(doubled)} names are there more than once: {_listed(doubled)}")
     if len(extra):
         found.append(f"extra: {len(extra)} rows that nobody asks for: {_listed(extra)}")
     if not found and ordered and list(names) != list(expected):
@@ -121,7 +122,7 @@ def _name_faults(names: pd.Series, expected: pd.Series, *, ordered: bool) -> lis
 
 
 def _value_faults(rows: pd.DataFrame, form: Format) -> list[str]:
-    """What of the values is no answer, a line a kind; each value has at most one."""
+    """A line for each kind of wrong value; a value counts for the first kind that fits."""
     found, values = [], rows.value.astype(object)
     for kind, allowed, is_wrong in _value_rules(form):
         wrong = values.map(is_wrong).astype(bool)
@@ -135,7 +136,10 @@ def _value_faults(rows: pd.DataFrame, form: Format) -> list[str]:
 
 
 def _value_rules(form: Format) -> list[tuple[str, str, Callable[[str], bool]]]:
-    """(kind of fault, what is allowed, whether a value has it), to be asked in this order."""
+    """(kind of fault, what is allowed, whether a value has the fault), in the order of asking.
+
+    A later question is asked only of values that passed the earlier ones.
+    """
     if form.answer in ("label", "word"):
         words = LABELS if form.answer == "label" else WORDS
         allowed = " or ".join(words)
@@ -147,8 +151,8 @@ def _value_rules(form: Format) -> list[tuple[str, str, Callable[[str], bool]]]:
     return [
         ("empty", allowed, lambda text: not text.strip()),
         ("not a number", f"{allowed}, in plain digits as 0.25 or 2.5e-1", lambda text: number(text) is None),
-        ("not finite", allowed, lambda text: not np.isfinite(number(text))),
-        ("out of range", allowed, lambda text: not 0 <= number(text) <= 1),
+        ("not finite", allowed, lambda text: not math.isfinite(float(text))),
+        ("out of range", allowed, lambda text: not 0 <= float(text) <= 1),
     ]
 
 
