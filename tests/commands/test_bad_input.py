@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import TINY, Done
+from pipeline import TINY, Done, built, run_in
 
 Command = Callable[..., Done]
 
@@ -24,21 +24,42 @@ def refused(done: Done, *words: str) -> None:
         assert word in errors[0]
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+WHOLE = (*TINY, "crop.mode=whole", "data.root=pictures")
+
+
+def draw_pictures(root: Path) -> None:
     """Eight grey pictures of each class, with a test picture."""
     from PIL import Image
 
-    root = tmp_path / "pictures"
     for number in range(17):
         part = "test" if number == 16 else f"train/{'real' if number % 2 else 'fake'}"
         path = root / part / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((40, 40, 3), number, np.uint8)).save(path)
-    return root
 
 
-WHOLE = (*TINY, "crop.mode=whole", "data.root=pictures")
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """The folder of those pictures, in tmp_path."""
+    draw_pictures(tmp_path / "pictures")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture(scope="session")
+def trained_on_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which fold 0 of the run `pictures` is trained on them."""
+
+    def train(folder: Path) -> None:
+        draw_pictures(folder / "pictures")
+        run_in(folder, "index", "folds", "extract", "train", "fold=0", *WHOLE)
+
+    return built(tmp_path_factory, "pictures", train)
+
+
+@pytest.fixture
+def trained(trained_on_pictures: Path, tmp_path: Path) -> Path:
+    """A copy of it, to spoil; it is where the `deepfake` fixture runs."""
+    return shutil.copytree(trained_on_pictures, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +162,15 @@ def test_crops_of_other_settings_are_neither_used_nor_replaced(
     assert deepfake("extract", *WHOLE, "crop.size=32").status == 0  # asked for by itself, it replaces them
 
 
-def test_a_run_is_not_overwritten_and_not_scored_with_other_settings(deepfake: Command, pictures: Path) -> None:
-    train = ("index", "folds", "extract", "train", "fold=0", *WHOLE)
-    assert deepfake(*train).status == 0
+def test_a_run_is_not_overwritten_and_not_scored_with_other_settings(
+    deepfake: Command, trained: Path, trained_on_pictures: Path
+) -> None:
+    root = f"data.root={trained_on_pictures / 'pictures'}"
+    train = ("index", "folds", "extract", "train", "fold=0", *WHOLE, root)
+    assert deepfake(*train).said.count("up to date") == 4
     refused(deepfake(*train, "optim.lr=0.5"), "optim.lr: 0.0003 → 0.5", "name=")
-    refused(deepfake("infer", "data.root=pictures", "crop.size=32"), "crop.size=32", "trained with 64")
-    refused(deepfake("infer", "data.root=pictures", "fold=1"), "fold=1", "trained: 0")
+    refused(deepfake("infer", root, "crop.size=32"), "crop.size=32", "trained with 64")
+    refused(deepfake("infer", root, "fold=1"), "fold=1", "trained: 0")
     refused(deepfake("infer", "name=other"), "runs/other holds no trained fold", "pictures")
 
 
@@ -199,10 +223,10 @@ def test_media_that_extraction_has_not_seen_are_cut_and_scored(deepfake: Command
     assert scores.crops["test/17.png"] == 1 and scores.fallback.isna().all()
 
 
-def test_folds_of_one_run_come_of_one_training(deepfake: Command, pictures: Path) -> None:
-    chain = ("index", "folds", "extract", "train", *WHOLE)
-    assert deepfake(*chain, "fold=0").status == 0
-    refused(deepfake(*chain, "fold=1", "seed=5"), "runs/pictures/fold0", "seed: 0 → 5")
+def test_folds_of_one_run_come_of_one_training(deepfake: Command, trained: Path) -> None:
+    refused(
+        deepfake("index", "folds", "extract", "train", *WHOLE, "fold=1", "seed=5"), "runs/pictures/fold0", "seed: 0 → 5"
+    )
 
 
 def test_half_precision_needs_a_gpu_to_train_and_off_is_a_word(deepfake: Command, pictures: Path) -> None:
@@ -219,20 +243,15 @@ def test_half_precision_needs_a_gpu_to_train_and_off_is_a_word(deepfake: Command
         ("data/pictures/faces.parquet", ["faces.parquet", "remove it and run its command again"]),
     ],
 )
-def test_a_damaged_file_is_named_with_what_to_do(
-    deepfake: Command, pictures: Path, tmp_path: Path, name: str, words: list[str]
-) -> None:
-    assert deepfake("index", "folds", "extract", "train", "fold=0", *WHOLE).status == 0
-    (tmp_path / name).write_text("garbage")
+def test_a_damaged_file_is_named_with_what_to_do(deepfake: Command, trained: Path, name: str, words: list[str]) -> None:
+    (trained / name).write_text("garbage")
     refused(deepfake("infer", "data.root=pictures"), *words)
 
 
-def test_a_damaged_checkpoint_is_named(deepfake: Command, pictures: Path, tmp_path: Path) -> None:
-    train = ("index", "folds", "extract", "train", "fold=0", *WHOLE)
-    assert deepfake(*train).status == 0
-    (tmp_path / "runs/pictures/fold0/done.json").unlink()
-    (tmp_path / "runs/pictures/fold0/last.pt").write_text("garbage")
-    refused(deepfake(*train), "last.pt is damaged: remove it")
+def test_a_damaged_checkpoint_is_named(deepfake: Command, trained: Path) -> None:
+    (trained / "runs/pictures/fold0/done.json").unlink()
+    (trained / "runs/pictures/fold0/last.pt").write_text("garbage")
+    refused(deepfake("index", "folds", "extract", "train", "fold=0", *WHOLE), "last.pt is damaged: remove it")
 
 
 def test_a_diverging_training_names_its_media(deepfake: Command, pictures: Path) -> None:

@@ -1,47 +1,42 @@
-"""Training is killed thirty times, at random, and ends with the weights of a training that nobody disturbed."""
+"""Training is killed again and again, at random, and ends with the weights of a training that nobody disturbed."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
-from pipeline import TINY, run_in
+from pipeline import THOROUGH, TINY, run, start
 
-KILLS, EPOCHS, SAVES_AN_EPOCH = 30, 36, 5  # after each of four steps, and after the epoch
-PHASES = "train.phases=[{trains: head, epochs: 6}, {epochs: 18}, {trains: head, epochs: 12}]"
+KILLS, EPOCHS = (30, 36) if THOROUGH else (10, 12)
+SAVES_AN_EPOCH = 5  # after each of four steps, and after the epoch
+PHASES = (
+    f"[{{trains: head, epochs: {EPOCHS // 6}}}, {{epochs: {EPOCHS // 2}}}, {{trains: head, epochs: {EPOCHS // 3}}}]"
+)
 SETTINGS = (
-    *("fold=0", "train.save_minutes=0", PHASES, "train.ema=0.9", "train.batch_size=4", "model.drop_rate=0.3"),
-    *("augment.mixup=0.4", "optim.clip_norm=0.5"),
+    *("fold=0", "train.save_minutes=0", f"train.phases={PHASES}", "train.ema=0.9", "train.batch_size=4"),
+    *("model.drop_rate=0.3", "augment.mixup=0.4", "optim.clip_norm=0.5"),
 )
 
+# A prelude: after so many saves the process has so many seconds of a core left, whatever it is at when they are over.
+DIES = """
+import os, signal
 
-def train(folder: Path, arguments: list[str]) -> None:
-    """In a process of its own: `python -m deepfake train …` in a folder."""
-    multiprocessing.set_start_method("fork", force=True)  # of crop loaders, as in any other process
-    with open(folder / "log.txt", "a") as log, contextlib.redirect_stderr(log):
-        run_in(folder, "train", *arguments)
+saves, life_s = int(os.environ["SAVES_BEFORE_DEATH"]), float(os.environ["SECONDS_LEFT"])
 
+def replace(*names, rename=os.replace):
+    global saves
+    rename(*names)
+    saves -= str(names[1]).endswith("last.pt")
+    if saves == 0:
+        signal.setitimer(signal.ITIMER_PROF, life_s)
 
-@pytest.fixture(scope="module")
-def processes():
-    """Processes that come with torch and the rest imported, so that a start takes a fraction of a second."""
-    context = multiprocessing.get_context("forkserver")
-    modules = ("torch", "timm", "pandas", "pyarrow", "albumentations", "torchvision", "torch.utils.tensorboard")
-    context.set_forkserver_preload(
-        [*modules, "sklearn.metrics", "deepfake.commands.train.fit", "deepfake.learn.trainer"]
-    )
-    return context
-
-
-def start(processes, folder: Path, arguments: list[str]):
-    process = processes.Process(target=train, args=(folder, arguments))
-    process.start()
-    return process
+os.replace = replace
+if saves == 0:
+    signal.setitimer(signal.ITIMER_PROF, 5 * life_s)
+"""
 
 
 def saves_left(last: Path) -> int:
@@ -50,42 +45,20 @@ def saves_left(last: Path) -> int:
     return (EPOCHS - state["epoch"]) * SAVES_AN_EPOCH - state["step"]
 
 
-def await_saves(process, last: Path, count: int) -> None:
-    """Until last.pt has been written so often, or the process ended."""
-    before = stamp(last)
-    while count and process.exitcode is None:
-        process.join(0.002)
-        if stamp(last) != before:
-            before, count = stamp(last), count - 1
-
-
-def stamp(path: Path) -> tuple[int, int]:
-    found = path.stat() if path.is_file() else None
-    return (found.st_ino, found.st_mtime_ns) if found else (0, 0)
-
-
-def test_thirty_kills_at_random_change_nothing(processes, cut_people: Path, demo_root: Path, tmp_path: Path) -> None:
-    arguments = [f"data.root={demo_root}", *TINY, *SETTINGS]
-    for name in ("undisturbed", "killed"):
-        shutil.copytree(cut_people, tmp_path / name)
-    undisturbed = start(processes, tmp_path / "undisturbed", [*arguments, "num_workers=0"])
-    undisturbed.join()
-    assert undisturbed.exitcode == 0, (tmp_path / "undisturbed/log.txt").read_text()
-    rng, last = np.random.default_rng(0), tmp_path / "killed/runs/people/fold0/last.pt"
+def test_kills_at_random_change_nothing(cut_people: Path, demo_root: Path, tmp_path: Path) -> None:
+    arguments = ["train", f"data.root={demo_root}", *TINY, *SETTINGS]
+    undisturbed, killed = (shutil.copytree(cut_people, tmp_path / name) for name in ("undisturbed", "killed"))
+    run(undisturbed, *arguments)
+    rng, last = np.random.default_rng(0), killed / "runs/people/fold0/last.pt"
     for kills in range(KILLS):
-        # Now and then with a process that loads crops, which lives on for some seconds and must not be in the way.
-        process = start(processes, tmp_path / "killed", [*arguments, f"num_workers={int(kills % 10 == 0)}"])
         # So many saves that kills fall all over the training, and then at any moment: of a start, a step, a save.
-        await_saves(process, last, rng.integers(0, 2 * saves_left(last) // (KILLS + 12 - kills)))
-        process.join(rng.uniform(0, 0.2))
-        assert process.exitcode is None, (tmp_path / "killed/log.txt").read_text()
-        process.kill()
-        process.join()
-    final = start(processes, tmp_path / "killed", [*arguments, "num_workers=0"])
-    final.join()
-    assert final.exitcode == 0, (tmp_path / "killed/log.txt").read_text()
-    assert "going on after epoch" in (tmp_path / "killed/log.txt").read_text()
-    folders = [tmp_path / name / "runs/people/fold0" for name in ("killed", "undisturbed")]
+        saves = rng.integers(0, 2 * saves_left(last) // (KILLS + 4 - kills))
+        dies = {"SAVES_BEFORE_DEATH": str(saves), "SECONDS_LEFT": str(rng.uniform(0.001, 0.1))}
+        # Now and then with a process that loads crops, which lives on for some seconds and must not be in the way.
+        command = start(killed, *arguments, f"num_workers={int(kills % 10 == 0)}", prelude=DIES, **dies)
+        assert command.process.wait() == -signal.SIGPROF, command.screen.read_text()
+    assert "going on after epoch" in run(killed, *arguments)
+    folders = [folder / "runs/people/fold0" for folder in (killed, undisturbed)]
     for name in ("best.safetensors", "oof.parquet"):
         assert len({(folder / name).read_bytes() for folder in folders}) == 1
     one, other = (torch.load(folder / "last.pt", weights_only=True) for folder in folders)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,8 +60,6 @@ def crops(tmp_path: Path) -> pd.DataFrame:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains_two_steps_of_each_phase_without_downloading(name: str, crops: pd.DataFrame, tmp_path: Path):
-    torch.set_num_threads(2)
-    cv2.setNumThreads(1)
     side = TINY_SIDE.get(name, 32)
     settings = [f"preset={name}", "data.root=x", f"paths.data={tmp_path / 'data'}", "model.pretrained=false"]
     cfg = load_config([*settings, f"model.image_size={side}", "train.batch_size=8", "crop.size=40"])
