@@ -7,7 +7,7 @@ Without --media, on clips of the demo set. Writes benchmarks/results/extract-<ha
 Each arm has processes of its own, which work on two files each before the clock starts; the arms take turns, and the
 medians of the rounds count. (a) is decord, 16 evenly spread frames, no more. (b) is decord, frames reduced to the
 detection size, facenet-pytorch's MTCNN(keep_all=True).detect on all of a video's frames at once, and the same crops in
-the same format. (c) is deepfake.media.workers, as the extract stage uses it.
+the same format. (c) is deepfake.media.workers, as `extract` uses it.
 """
 
 from __future__ import annotations

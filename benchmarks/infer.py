@@ -37,7 +37,7 @@ def write_run(folder: Path, model: str, image_size: int) -> None:
     import torch
 
     from deepfake.arguments import load_config
-    from deepfake.config import resolved
+    from deepfake.knobs import resolved
     from deepfake.learn.checkpoint import save_detector
     from deepfake.learn.models import build_detector, resolve_spec
     from deepfake.tables import OOF

@@ -9,7 +9,7 @@ Each arm is a process of its own that warms up first; the arms take turns, and t
 a bare loop: forward, backward, optimiser. (b) is deepfake.learn.trainer.Trainer with deepfake.learn.data's loader
 under the default augmentation. (c) is that bare loop, which is what timm's train.py comes to, over
 timm.data.create_loader with train.py's settings (random resized window, flip, colour jitter, its prefetcher on a GPU).
-Model, precision, memory format, optimiser and loss are the same; on a CPU (a) and (b) keep freed memory as our stage
+Model, precision, memory format, optimiser and loss are the same; on a CPU (a) and (b) keep freed memory as our command
 does, (c) does not.
 """
 

@@ -16,13 +16,15 @@ def closest(name: str, allowed: list[str]) -> str:
 
 
 def raised_within(error: BaseException, *packages: str) -> bool:
-    """Whether an error was raised by the code of one of these packages (PIL, torch, …), and not by our own.
+    """Whether an error came up in a call of ours into one of these packages (PIL, torch, …), and not in our own code.
 
-    Libraries that read damaged files trip over them in any way that Python has. Whoever catches `Exception` around
-    such a call asks this, and raises the error again where the answer is no: it is a mistake of ours then.
+    Libraries that read damaged files trip over them in any way that Python has, also in what they call themselves.
+    Whoever catches `Exception` around such a call asks this, and raises the error again where the answer is no: it is a
+    mistake of ours then.
     """
-    trace, module = error.__traceback__, ""
+    trace, inside = error.__traceback__, False
     while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
+        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        inside = package in packages or (inside and package != __name__.partition(".")[0])
         trace = trace.tb_next
-    return module.partition(".")[0] in packages
+    return inside

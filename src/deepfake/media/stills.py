@@ -13,8 +13,6 @@ from PIL import ExifTags, Image
 from deepfake.errors import raised_within
 from deepfake.media.medium import Frame, Limits, Medium, UnreadableError, spread_indices
 
-# Where Pillow's readers trip over damaged files: they are Python, so any error may come, also of modules that they use.
-_PILLOW = ("PIL", "enum", "fractions")
 # Others that Pillow opens are no photos, open by guesswork, or start another program (Ghostscript).
 _FORMATS = {"AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 _ANIMATIONS = {"AVIF", "GIF", "PNG", "WEBP"}  # further pictures of a TIFF are pages, those of an MPO other views
@@ -88,7 +86,7 @@ def _translated() -> Iterator[None]:
 
 def _is_of_the_file(error: Exception) -> bool:
     """Whether Pillow tripped over the file; not a mistake of ours, nor a lack of memory, which is the machine's."""
-    return raised_within(error, *_PILLOW) and not isinstance(error, MemoryError)
+    return raised_within(error, "PIL") and not isinstance(error, MemoryError)
 
 
 def _upright(image: Image.Image) -> Image.Image:

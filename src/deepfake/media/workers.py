@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from deepfake.media.detect import FaceDetector
 
 LACK_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "ALLOC_FAILED", "Insufficient memory")
+DEAD_AT_START = "the processes that read media die as they start: free memory, or set num_workers lower"
 START_S = 60  # that a process may take until it reads its first medium
 MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks stays small
+FORKS = sys.platform == "linux"  # elsewhere the system's own libraries may not survive a fork
 READERS = ("av", "cv2", "PIL.Image", "scipy.optimize")  # slow to import; each process needs them
 DETECTION = ("torch", "torchvision", "facenet_pytorch")  # and these where faces are searched
 
@@ -117,7 +119,7 @@ def crop_all(
                 del todo[given[0].media_id]
             yield given
         if len(todo) == left:
-            raise UserError("the processes that read media die as they start: free memory, or set num_workers lower")
+            raise UserError(DEAD_AT_START)
 
 
 def _crop_in_pool(
@@ -155,19 +157,38 @@ def _crop_in_pool(
             raise
 
 
-def _context(setup: WorkerSetup) -> BaseContext:
-    """How processes start: forked from one that has imported the libraries and does nothing else.
+def warm_up(setup: WorkerSetup) -> None:
+    """Start the server that crop_all forks its processes from; returns while that imports the libraries, for seconds.
 
-    That takes a tenth of the time that an interpreter of its own takes with them. The server starts with the first
-    process, stays for the next call, and ends with this process. It uses no library, so that it has neither CUDA nor
-    threads when it forks (but for OpenBLAS's, which OpenBLAS itself ends before a fork). It does not import deepfake,
-    which may be importable here alone.
+    A fork takes a tenth of the time that an interpreter of its own takes with them. The server stays for the next call,
+    and ends with this process. It uses no library, so that it has neither CUDA nor threads when it forks (but for
+    OpenBLAS's, which OpenBLAS itself ends before a fork). It does not import deepfake, which may be importable here
+    alone.
     """
-    if sys.platform != "linux":  # elsewhere the system's own libraries may not survive a fork
+    if FORKS:
+        libraries = [*READERS, *(DETECTION if setup.detector or "torch" in sys.modules else ())]
+        forkserver.set_forkserver_preload(libraries)
+        with _uninterrupted():
+            forkserver.ensure_running()
+
+
+def _context(setup: WorkerSetup) -> BaseContext:
+    """How processes start, as soon as they can start at once: a pool that is starting cannot be interrupted."""
+    if not FORKS:
         return multiprocessing.get_context("spawn")
+    warm_up(setup)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*READERS, *(DETECTION if setup.detector or "torch" in sys.modules else ())])
+    first = context.Process(target=_nothing)
+    try:
+        first.start()
+    except (ConnectionError, EOFError) as error:  # the server died of its imports
+        raise UserError(DEAD_AT_START) from error
+    first.join()
     return context
+
+
+def _nothing() -> None:
+    pass
 
 
 def _schedule(pool: ProcessPool, task: CropTask, timeout_s: float) -> Future:

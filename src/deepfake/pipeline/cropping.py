@@ -51,6 +51,12 @@ class Cropper:
 
         return WorkerSetup(dataset.crops, self.detector, self.settings)
 
+    def warm_up(self, dataset: Dataset) -> None:
+        """Start what the processes come from ahead of time, and do not wait for it."""
+        from deepfake.media.workers import warm_up
+
+        warm_up(self.setup(dataset))
+
     def pace(self, *, while_scoring: bool = False) -> Pace:
         """As fast as the cores allow; while models are busy, processes go on."""
         from deepfake.media.workers import Pace

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from deepfake.pipeline.arrivals import arriving
 from deepfake.pipeline.backlog import Backlog
-from deepfake.pipeline.cropping import Cropper
+from deepfake.pipeline.cropping import Cropper, is_cropped
 from deepfake.pipeline.pacing import Pacer
 from deepfake.pipeline.scoring import Scoring
 from deepfake.workspace.dataset import Dataset
@@ -47,6 +47,8 @@ class Inference:
 
         haste: folder for crops of media of which fewer frames are cropped, as time is short.
         """
+        if not is_cropped(self.dataset, self.cropper, self.media, "test"):
+            self.cropper.warm_up(self.dataset)  # while torch is imported here
         from deepfake.learn.views import passes
         from deepfake.score.clock import STRIDES, Clock
 
