@@ -104,7 +104,7 @@ def decode_ours(path: str, _crops: str) -> Faces:
 def user_loop(path: str, crops: str) -> Faces:
     import cv2
 
-    from deepfake.media.align import crop_face
+    from deepfake.media.crop_face import crop_face
     from deepfake.media.store import png_flags
 
     numbers, frames = read_decord(path)
@@ -150,7 +150,7 @@ def run_pool(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Face
 
 
 def run_ours(arm: Arm, files: list[str], crops: str) -> Iterator[tuple[str, Faces]]:
-    from deepfake.media.crop import CroppedMedium, CropSettings
+    from deepfake.media.crop_medium import CroppedMedium, CropSettings
     from deepfake.media.medium import Limits
     from deepfake.media.workers import CropTask, Pace, WorkerSetup, crop_all
 

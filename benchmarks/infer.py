@@ -73,7 +73,7 @@ def plain_way(folder: Path, videos: Path) -> None:
     from facenet_pytorch import MTCNN
 
     from deepfake.learn.checkpoint import load_detector
-    from deepfake.media.align import crop_face
+    from deepfake.media.crop_face import crop_face
     from deepfake.media.medium import spread_indices
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

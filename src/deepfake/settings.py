@@ -15,7 +15,7 @@ from deepfake.knobs import shaping
 from deepfake.machine import worker_count
 from deepfake.workspace.dataset import Dataset, crop_settings
 from deepfake.workspace.ensemble import Ensemble, read_ensemble
-from deepfake.workspace.places import Places
+from deepfake.workspace.roots import Roots
 from deepfake.workspace.run import Run
 
 if TYPE_CHECKING:
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from deepfake.workspace.submission import Expected
 
 
-def places_of(cfg: Config) -> Places:
+def roots_of(cfg: Config) -> Roots:
     """Where things lie."""
-    return Places(**vars(cfg.paths))
+    return Roots(**vars(cfg.paths))
 
 
 def dataset_of(cfg: Config) -> Dataset:
     """The data set that the configuration names; its raw folder is data.root, the listing's, or the demo set's."""
-    places = places_of(cfg)
-    raw = places.data / "demo" / "raw"
+    roots = roots_of(cfg)
+    raw = roots.data / "demo" / "raw"
     if cfg.data.root or cfg.data.listing:
         raw = Path(cfg.data.root) if cfg.data.root else Path(cfg.data.listing).parent
-    return Dataset.at(places, cfg.dataset, raw, crop_settings(shaping(cfg, "crop", "extract")))
+    return Dataset.at(roots, cfg.dataset, raw, crop_settings(shaping(cfg, "crop", "extract")))
 
 
 def run_of(cfg: Config) -> Run:
@@ -53,7 +53,7 @@ def tta_of(cfg: Config) -> list[str] | None:
 
 def ensemble_of(cfg: Config) -> Ensemble:
     """What speaks in an inference by the run or blend that the configuration names."""
-    return read_ensemble(places_of(cfg), cfg.run, fold=cfg.fold, tta=tta_of(cfg))
+    return read_ensemble(roots_of(cfg), cfg.run, fold=cfg.fold, tta=tta_of(cfg))
 
 
 def predictor_of(cfg: Config, ensemble: Ensemble) -> Predictor:
@@ -69,7 +69,7 @@ def predictor_of(cfg: Config, ensemble: Ensemble) -> Predictor:
 
 def cropper_of(cfg: Config) -> Cropper:
     """How media are cropped."""
-    from deepfake.media.crop import CropSettings
+    from deepfake.media.crop_medium import CropSettings
     from deepfake.media.medium import Limits
     from deepfake.pipeline.cropping import Cropper
 

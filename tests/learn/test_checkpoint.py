@@ -21,16 +21,15 @@ from torch import nn
 import deepfake
 from deepfake.errors import UserError
 from deepfake.learn.checkpoint import (
-    golden_images,
-    golden_logits,
     load_detector,
     load_state,
     save_detector,
     save_state,
 )
+from deepfake.learn.golden import golden_images, golden_logits
 from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import build_detector, resolve_spec
-from deepfake.learn.weights import load_weights
+from deepfake.learn.starting_weights import load_weights
 
 IMAGES = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -8,9 +8,10 @@ import torch
 
 from deepfake.errors import UserError
 from deepfake.learn import predictor as predictor_module
-from deepfake.learn.checkpoint import golden_images, load_detector, save_detector
+from deepfake.learn.checkpoint import load_detector, save_detector
 from deepfake.learn.data import CropDataset, ordered_loader
 from deepfake.learn.engine import NonFiniteError, predict
+from deepfake.learn.golden import golden_images
 from deepfake.learn.models import build_detector, resolve_spec
 from deepfake.learn.predictor import Predictor, _shares
 

@@ -20,7 +20,7 @@ from rendered import small_head
 from deepfake.errors import UserError
 from deepfake.files import fingerprint
 from deepfake.media import workers as workers_module
-from deepfake.media.crop import CroppedMedium, CropSettings
+from deepfake.media.crop_medium import CroppedMedium, CropSettings
 from deepfake.media.medium import Limits
 from deepfake.media.workers import CropTask, Failure, Pace, WorkerSetup, crop_all
 
@@ -304,7 +304,7 @@ def test_who_stops_early_is_not_kept_waiting_by_a_medium_that_hangs(picture, set
 CROP_AND_WAIT = f"""
 import sys, time
 from pathlib import Path
-from deepfake.media.crop import CropSettings
+from deepfake.media.crop_medium import CropSettings
 from deepfake.media.medium import Limits
 from deepfake.media.workers import CropTask, Pace, WorkerSetup, crop_all
 WHOLE = {WHOLE}

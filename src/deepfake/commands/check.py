@@ -11,7 +11,7 @@ from deepfake.commands import Chain
 from deepfake.config import AUTO_VIEWS, Config
 from deepfake.console import say
 from deepfake.errors import UserError
-from deepfake.settings import dataset_of, expected_of, places_of, run_of, tta_of
+from deepfake.settings import dataset_of, expected_of, roots_of, run_of, tta_of
 from deepfake.tables import SCORES
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.ensemble import read_blends
@@ -127,7 +127,7 @@ def _run_views(cfg: Config, run: Run) -> list[str]:
     tables = _oof_tables(run)
     given = [saved.get("infer", {}).get("tta") for saved in (_submission_of(cfg.input).config(), run.config)]
     tta = next((views for views in given if views), None) or tta_of(cfg)
-    dataset = Dataset.at(places_of(cfg), run.dataset)
+    dataset = Dataset.at(roots_of(cfg), run.dataset)
     return kept_views(
         run.name, None if tta == AUTO_VIEWS else tta, tables, dataset.folds if dataset.has_split else None
     )

@@ -1,4 +1,5 @@
-"""Whole-or-nothing checkpoints: `last.pt` to go on from, and safetensors with a JSON beside it to predict with."""
+"""Whole-or-nothing checkpoints: `last.pt` to go on from, and safetensors with a JSON beside it to predict with, which
+are refused where they compute something else than when they were saved (golden.py)."""
 
 from __future__ import annotations
 
@@ -15,11 +16,10 @@ from safetensors import SafetensorError
 from deepfake.errors import UserError
 from deepfake.files import replacing, write_json
 from deepfake.learn.engine import NonFiniteError
+from deepfake.learn.golden import check_golden, golden_logits, versions
 from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import Detector, ModelSpec, build_detector
-from deepfake.learn.weights import DamagedFileError, read_pickle, read_safetensors
-
-GOLDEN_TOLERANCE = 0.02  # of 1 + |logit|: far above what devices and versions round, far below what another model says
+from deepfake.learn.starting_weights import DamagedFileError, read_pickle, read_safetensors
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def save_detector(path: Path, detector: Detector, metadata: dict[str, Any]) -> N
     golden = golden_logits(_build(detector.spec, weights))
     if not np.isfinite(golden).all():
         raise NonFiniteError("a logit of the weights that were to be kept", [])
-    made = {"model": detector.spec.to_json(), "versions": _versions(), "golden": golden}
+    made = {"model": detector.spec.to_json(), "versions": versions(), "golden": golden}
     assert not made.keys() & metadata.keys()
     write_json(made | metadata, metadata_path(path))
     with replacing(path) as temporary, _disk_errors(path):
@@ -77,16 +77,14 @@ def load_detector(path: Path) -> Detector:
     UserError when a file is missing or damaged, does not fit, or gives other logits than when it was saved.
     """
     try:
-        spec, golden, versions = _read_spec(path)
+        spec, golden, saved = _read_spec(path)
         detector = _build(spec, read_safetensors(path))
         now = golden_logits(detector)
     except UserError as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
     except (OSError, DamagedFileError, RuntimeError) as error:  # RuntimeError: torch's, of tensors that do not fit
         raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
-    wrong = [pair for pair in zip(golden, now, strict=True) if not _agree(*pair)]
-    if wrong:
-        raise UserError(_golden_help(path, *wrong[0], versions))
+    check_golden(path, golden, now, saved)
     return detector
 
 
@@ -117,52 +115,3 @@ def _build(spec: ModelSpec, weights: dict[str, torch.Tensor]) -> Detector:
         detector = build_detector(spec)
     detector.backbone.load_state_dict(weights, strict=True)
     return detector.eval()
-
-
-def _versions() -> dict[str, str]:
-    import timm
-
-    return {"timm": timm.__version__, "torch": str(torch.__version__)}
-
-
-# --- golden logits: the same weights have given other outputs after an update of timm, in silence
-
-
-def golden_logits(detector: Detector) -> list[float]:
-    """Four logits of a detector in eval mode on the CPU, in full precision, for golden_images of its size."""
-    assert not detector.training
-    with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        return detector(golden_images(detector.spec.image_size)).tolist()
-
-
-def golden_images(size: int) -> torch.Tensor:
-    """(4, 3, size, size) uint8: ramps, zone plates of all frequencies, checkers, a coloured disc on a fine ground.
-
-    Whole numbers only, so that they are the same everywhere. Nothing fades to a border: padding must show.
-    """
-    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
-    ramps = [255 * step // (2 * size) for step in (2 * x, 2 * y, 2 * size - x - y)]
-    plates = [sweep * (x * x + y * y) // size % 256 for sweep in (64, 32, 16)]  # 64: to Nyquist's frequency at x = size
-    checkers = [(x // side + y // side) % 2 * 255 for side in (1 + size // 4, 1 + size // 16, 2)]
-    disc = (2 * x - size) ** 2 + (2 * y - size) ** 2 < size * size // 2
-    face = [torch.where(disc, inside, outside + (x ^ y) % 64) for inside, outside in ((210, 40), (160, 60), (130, 90))]
-    return torch.stack([torch.stack(image) for image in (ramps, plates, checkers, face)]).to(torch.uint8)
-
-
-def _agree(golden: float, now: float) -> bool:
-    """False also where one is not a number."""
-    return abs(now - golden) <= GOLDEN_TOLERANCE * (1 + abs(golden))
-
-
-def _golden_help(path: Path, golden: float, now: float, versions: tuple[str, str]) -> str:
-    here = tuple(_versions().values())
-    change = f"the first of the golden logits that differ was {golden:.4f} and is {now:.4f}"
-    if versions == here:
-        return (
-            f"{path} and {metadata_path(path)} are not of one training ({change}): copy both files anew, or remove "
-            f"{path.parent} and train it again"
-        )
-    return (
-        f"{path} was trained with timm {versions[0]} and torch {versions[1]}, and computes something else with timm "
-        f"{here[0]} and torch {here[1]} here ({change}): install those versions, or train it again"
-    )

@@ -53,7 +53,7 @@ class Packets:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """Places where GOPs start. Shape: (GOPs,)."""
+        """Roots where GOPs start. Shape: (GOPs,)."""
         return np.flatnonzero(self.is_key | (np.arange(len(self.pts)) == 0))
 
     def runs(self, wanted_pts: list[int]) -> Iterator[Run]:

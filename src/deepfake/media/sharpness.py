@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deepfake.media.align import shrink_whole
+from deepfake.media.crop_face import shrink_whole
 
 
 def sharpness(crop_HWC: np.ndarray) -> float:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.errors import UserError
 from deepfake.files import fingerprint
-from deepfake.media.crop import CroppedMedium, CropSettings, crop_medium
+from deepfake.media.crop_medium import CroppedMedium, CropSettings, crop_medium
 from deepfake.media.medium import UnreadableError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from deepfake.workspace.dataset import Dataset
 if TYPE_CHECKING:
     import pandas as pd
 
-    from deepfake.media.crop import CroppedMedium, CropSettings
+    from deepfake.media.crop_medium import CroppedMedium, CropSettings
     from deepfake.media.workers import CropTask, Pace, WorkerSetup
 
 # Failures that may be the machine's fault: tried again whenever media are cropped.
@@ -177,7 +177,7 @@ class Cropping:
 
     def _offers(self, group: pd.DataFrame) -> dict[str, list[tuple[str, CroppedMedium]]]:
         """source_id → what its reals gave, each with its name and fingerprint."""
-        from deepfake.media.crop import CroppedMedium
+        from deepfake.media.crop_medium import CroppedMedium
 
         offers: dict[str, list[tuple[str, CroppedMedium]]] = {}
         for real in self.media[_is_real(self.media) & self.media.source_id.isin(group.source_id)].itertuples():

@@ -1,4 +1,4 @@
-"""An inference from media to logits: cropping, the loop, and the rows of media that no model speaks for."""
+"""An inference put together: what crops, what scores, how long it may take, and why some media have no logits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from deepfake.pipeline.arrivals import arriving
 from deepfake.pipeline.backlog import Backlog
 from deepfake.pipeline.cropping import Cropper, is_cropped
+from deepfake.pipeline.loop import Scoring
 from deepfake.pipeline.pacing import Pacer
-from deepfake.pipeline.scoring import Scoring
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.ensemble import Ensemble
 from deepfake.workspace.submission import Parts
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepfake.learn.predictor import Predictor
-    from deepfake.score.clock import Clock
+    from deepfake.pipeline.clock import Clock
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Inference:
         if not is_cropped(self.dataset, self.cropper, self.media, "test"):
             self.cropper.warm_up(self.dataset)  # while torch is imported here
         from deepfake.learn.views import passes
-        from deepfake.score.clock import STRIDES, Clock
+        from deepfake.pipeline.clock import STRIDES, Clock
 
         views, num_frames = self.ensemble.views, self.cropper.settings.num_frames
         clock = Clock(self.budget_s, [passes(view) for view in views], len(self.ensemble.members))

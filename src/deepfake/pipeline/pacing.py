@@ -1,4 +1,4 @@
-"""The time that an inference has: how much is scored in a step, and what is given up so that all are done in time."""
+"""By the clock on the wall: how much is scored in a step, and when the effort is decided anew (clock.py decides it)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from deepfake.console import say
 from deepfake.pipeline.backlog import Backlog
-from deepfake.score.clock import Clock
+from deepfake.pipeline.clock import Clock
 
 STEP_S = 10.0  # about how long a step between two looks at the clock takes
 STEP_SHARE = 0.03  # of the budget, that at most
@@ -17,7 +17,7 @@ LARGE_SHARE = 0.25  # of the time left: a medium that takes more even at the lea
 
 
 class Pacer:
-    """Looks at the clock on the wall for an inference, and tells its own clock of what was done.
+    """Knows by the clock on the wall how much of the budget is left, and asks the Clock what effort that allows.
 
     budget_s: 0 = no limit; it counts from started_s, by `now`, which is time.monotonic unless given. batch_size: crops
     that tell how fast the models are.
@@ -46,7 +46,7 @@ class Pacer:
         return self.now() - self._started_s
 
     @property
-    def is_late(self) -> bool:
+    def is_time_up(self) -> bool:
         return self.left_s() <= 0
 
     def step_crops(self) -> int:
@@ -62,10 +62,10 @@ class Pacer:
         return self.clock.crops_in(self.left_s()) if self.clock.known else FIRST_CROPS
 
     def tried(self, crops: int, seconds: float, first_crops: int) -> None:
-        """A trial of some crops by one model with one view, before the first step, of so many crops, is made.
+        """A trial took so long: `crops` crops by one model with one view, of the first medium, which has `first_crops`.
 
-        With a budget that step could take more than what is left of it. Where it fits, the trial is forgotten: it says
-        less than the step will.
+        The clock is told only where a step of that medium may take more than LARGE_SHARE of the time left. Otherwise
+        the step itself will tell it more.
         """
         clock = self.clock
         passes = crops * clock.passes(replace(clock.full, views=1, members=1))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepfake.media.journal import Journal
-    from deepfake.workspace.places import Places
+    from deepfake.workspace.roots import Roots
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Dataset:
     """What shapes crops and their rows, as plain JSON values."""
 
     @classmethod
-    def at(cls, places: Places, name: str, raw: Path = Path(), crop_settings: dict[str, Any] | None = None) -> Dataset:
+    def at(cls, roots: Roots, name: str, raw: Path = Path(), crop_settings: dict[str, Any] | None = None) -> Dataset:
         """The data set of that name."""
-        return cls(name, places.data / name, places.folds / f"{name}.csv", raw, crop_settings or {})
+        return cls(name, roots.data / name, roots.folds / f"{name}.csv", raw, crop_settings or {})
 
     # --- where its files lie
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from deepfake.learn.predictor import Predictor
     from deepfake.score.blending import Blend
-    from deepfake.workspace.places import Places
+    from deepfake.workspace.roots import Roots
 
 
 @dataclass(frozen=True)
@@ -137,18 +137,18 @@ class Ensemble:
         return pd.concat(tables, ignore_index=True).assign(fallback=None)[list(LOGITS.columns)]
 
 
-def read_ensemble(places: Places, name: str, *, fold: str = "all", tta: list[str] | None = None) -> Ensemble:
+def read_ensemble(roots: Roots, name: str, *, fold: str = "all", tta: list[str] | None = None) -> Ensemble:
     """The ensemble of a run or a blend.
 
     fold: of a run, or all: the numbered ones, or the full model where there are none. tta: test-time views; None: those
     that pay by the out-of-fold logits. UserError for a fold that is not trained, or a blend that is damaged or was made
     of other weights than are there.
     """
-    run = Run(places.runs / name)
-    return _of_blend(run, fold, tta) if run.is_blend else _of_run(places, run, fold, tta)
+    run = Run(roots.runs / name)
+    return _of_blend(run, fold, tta) if run.is_blend else _of_run(roots, run, fold, tta)
 
 
-def _of_run(places: Places, run: Run, fold: str, tta: list[str] | None) -> Ensemble:
+def _of_run(roots: Roots, run: Run, fold: str, tta: list[str] | None) -> Ensemble:
     """Plain mean of logits."""
     import pandas as pd
 
@@ -159,7 +159,7 @@ def _of_run(places: Places, run: Run, fold: str, tta: list[str] | None) -> Ensem
         raise UserError(f"fold={fold} of run {run.name} is not trained; trained: {', '.join(run.folds)}")
     chosen = {fold: run.folds[fold]} if fold != "all" else run.numbered_folds or run.folds
     prior = sum(one.metadata["prior_logit"] for one in chosen.values()) / len(chosen)
-    dataset = Dataset.at(places, str(next(iter(chosen.values())).metadata["dataset"]))
+    dataset = Dataset.at(roots, str(next(iter(chosen.values())).metadata["dataset"]))
     tables = run.oof_tables()
     _, faceless = labels_and_faceless(pd.concat(tables) if tables else OOF.empty())
     views = kept_views(run.name, tta, tables, dataset.folds if dataset.has_split else None)

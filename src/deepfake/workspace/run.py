@@ -1,4 +1,4 @@
-"""A run: the folds of one training, what they were made from, and what they say of media that they did not see."""
+"""A run's folder: what its files are called, what its folds were made from, what they say of media they did not see."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from deepfake.console import say, share
 from deepfake.errors import UserError
 from deepfake.files import sha256, write_json
 from deepfake.provenance import git_commit
-from deepfake.settings import places_of, run_of
+from deepfake.settings import roots_of, run_of
 from deepfake.tables import VIEW_NAMES
 from deepfake.workspace.dataset import Dataset
-from deepfake.workspace.places import Places
+from deepfake.workspace.roots import Roots
 from deepfake.workspace.run import Run
 from deepfake.workspace.tta import kept_views
 
@@ -49,7 +49,7 @@ def run(cfg: Config, chain: Chain) -> Path:
     check(cfg)
     metric, path = cfg.blend.metric, run_of(cfg).blend_path
     runs = [Run(cfg.paths.runs / name) for name in cfg.runs]
-    dataset = _common_dataset(places_of(cfg), runs)
+    dataset = _common_dataset(roots_of(cfg), runs)
     tables = {one.name: _out_of_fold(one) for one in runs}
     views = _common_views(cfg.run, tables, dataset.folds)
     tables = {name: table[table.view.isin(views)] for name, table in tables.items()}
@@ -74,7 +74,7 @@ def run(cfg: Config, chain: Chain) -> Path:
     return path
 
 
-def _common_dataset(places: Places, runs: Sequence[Run]) -> Dataset:
+def _common_dataset(roots: Roots, runs: Sequence[Run]) -> Dataset:
     """The data set that all runs were trained on. UserError when their data, splits or crops are not the same, or the
     split has changed since."""
     grounds: dict[tuple[str, str, str], str] = {}
@@ -87,7 +87,7 @@ def _common_dataset(places: Places, runs: Sequence[Run]) -> Dataset:
         differ = [what for what, left, right in zip(("data", "split", "crops"), one, other) if left != right]
         raise UserError(f"runs {first} and {second} have other {' and '.join(differ)}: train them on the same")
     name, folds_sha256, _ = one
-    dataset = Dataset.at(places, name)
+    dataset = Dataset.at(roots, name)
     if not dataset.has_split or sha256(dataset.folds_path) != folds_sha256:
         names = ", ".join(run.name for run in runs)
         raise UserError(f"{dataset.folds_path} is not the split that {names} were trained on: put that one back")

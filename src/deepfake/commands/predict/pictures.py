@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from deepfake.media.crop import CropSettings
+    from deepfake.media.crop_medium import CropSettings
     from deepfake.media.medium import Frame
     from deepfake.report.frames import Page, Place
 

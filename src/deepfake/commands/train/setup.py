@@ -27,7 +27,7 @@ def build_model(cfg: Config) -> Detector:
     import torch
 
     from deepfake.learn.models import build_detector, resolve_spec
-    from deepfake.learn.weights import load_weights
+    from deepfake.learn.starting_weights import load_weights
 
     torch.manual_seed(cfg.seed)
     model = dataclasses.asdict(cfg.model)
@@ -137,7 +137,7 @@ def _landmarks(cfg: Config, crops: pd.DataFrame) -> np.ndarray:
     """(N, 5, 2) landmarks in px of each crop; nan where there are none."""
     import numpy as np
 
-    from deepfake.media.align import landmarks_in_crop
+    from deepfake.media.crop_face import landmarks_in_crop
 
     points = crops[[f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]].to_numpy(np.float64).reshape(-1, 5, 2)
     boxes = crops[["x0", "y0", "x1", "y1"]].to_numpy(np.float64)

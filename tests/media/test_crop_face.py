@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepfake.media.align import TEMPLATE_XY, centre_square, crop_face, shrink_whole, similarity
+from deepfake.media.crop_face import TEMPLATE_XY, centre_square, crop_face, shrink_whole, similarity
 
 NOISE = np.random.default_rng(0).integers(1, 256, (40, 60, 3), np.uint8)
 

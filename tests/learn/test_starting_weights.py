@@ -10,7 +10,7 @@ import torch
 
 from deepfake.errors import UserError
 from deepfake.learn.models import build_detector, resolve_spec
-from deepfake.learn.weights import load_weights
+from deepfake.learn.starting_weights import load_weights
 
 
 @pytest.fixture(scope="module")

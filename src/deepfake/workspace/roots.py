@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Places:
+class Roots:
     """Where things lie; `paths.*` of the configuration."""
 
     data: Path

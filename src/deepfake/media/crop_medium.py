@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from deepfake.media.align import centre_square, crop_face, shrink_whole
+from deepfake.media.crop_face import centre_square, crop_face, shrink_whole
 from deepfake.media.likeness import likeness
 from deepfake.media.medium import Frame, Limits, Medium
 from deepfake.media.sharpness import sharpness

@@ -60,18 +60,18 @@ class Scoring:
             say(self.command, f"going on: {len(done)} media are scored")
         begun = total - len(self.backlog) - self.arrivals.uncropped
         with progress(total, self.command, "media", done=begun) as bar:
-            while self.late and not self.pacer.is_late:
+            while self.unscored and not self.pacer.is_time_up:
                 self._receive(done, bar.update)
                 if self.backlog.waiting and self.predictor is None:
                     self._load()
                 self.pacer.set_aside(self.backlog, self.arrivals.uncropped)
-                if self.backlog.waiting and self.predictor and not self.pacer.is_late:
+                if self.backlog.waiting and self.predictor and not self.pacer.is_time_up:
                     bar.update(self._step(self.predictor))
                 elif not self.arrivals.uncropped:
                     break
 
     @property
-    def late(self) -> int:
+    def unscored(self) -> int:
         """How many media are not scored."""
         return len(self.backlog) + self.arrivals.uncropped
 
@@ -79,10 +79,10 @@ class Scoring:
     def degraded(self) -> str:
         """What time was too short for, over all media and runs of the same command; "" for nothing."""
         thin, clock = len(self._thin()), self.pacer.clock
-        if not (thin or self.late):
+        if not (thin or self.unscored):
             return ""
         least = f" ({clock.levels[self.lowest].says(clock.full)} at the least)" if self.lowest else ""
-        return f"{thin} media scored with less{least}, {self.late} not scored in time"
+        return f"{thin} media scored with less{least}, {self.unscored} not scored in time"
 
     def _standing(self) -> set[str]:
         """Media that were scored before and stay so; with time enough, what was done in haste is done again."""
@@ -122,7 +122,7 @@ class Scoring:
     def _receive(self, done: set[str], on_done: Callable[[int], object]) -> None:
         """Wait until a step's worth of crops has come, or all, time is up, or nothing comes and something is there."""
         wanted, began, received = self.pacer.step_crops(), self.pacer.now(), 0
-        while self.arrivals.uncropped and self.backlog.waiting_crops < wanted and not self.pacer.is_late:
+        while self.arrivals.uncropped and self.backlog.waiting_crops < wanted and not self.pacer.is_time_up:
             name = next(self.arrivals.coming)
             if name is None:
                 if self.backlog.waiting:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from deepfake.media import crop as crop_module
-from deepfake.media.crop import CroppedMedium, CropSettings, crop_medium
+from deepfake.media import crop_medium as crop_module
+from deepfake.media.crop_medium import CroppedMedium, CropSettings, crop_medium
 from deepfake.media.detect import NO_FACE, Detections
 from deepfake.media.medium import Limits, UnreadableError
 from deepfake.tables import BOX, EXTRACTED, FACES

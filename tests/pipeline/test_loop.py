@@ -12,9 +12,9 @@ import pytest
 
 from deepfake.pipeline.arrivals import Arrivals, Crops
 from deepfake.pipeline.backlog import Backlog
+from deepfake.pipeline.clock import STRIDES, Clock
+from deepfake.pipeline.loop import Scoring
 from deepfake.pipeline.pacing import Pacer
-from deepfake.pipeline.scoring import Scoring
-from deepfake.score.clock import STRIDES, Clock
 from deepfake.tables import FACES
 from deepfake.workspace.ensemble import Ensemble, Member
 from deepfake.workspace.submission import Parts
@@ -116,11 +116,11 @@ def test_a_crowd_among_clips_does_not_overrun_the_budget(run: Run, wall: Time) -
     done, _ = run(ready(*clips(8), medium("crowd", 16, 40), *clips(10, 8)), 60)
     assert wall.now_s <= 57
     counts = crops_by_medium(done)
-    assert len(counts) + done.late == 19
-    assert done.late <= 1
+    assert len(counts) + done.unscored == 19
+    assert done.unscored <= 1
     thin = [name for name, crops in counts.items() if crops < (640 if name == "crowd" else 16)]
     assert f"{len(thin)} media scored with less" in done.degraded
-    assert f"{done.late} not scored in time" in done.degraded
+    assert f"{done.unscored} not scored in time" in done.degraded
 
 
 def test_a_crowd_that_comes_first_or_alone_is_tried_before_it_is_begun(run: Run, wall: Time) -> None:
@@ -145,7 +145,7 @@ def test_a_crowd_that_comes_late_finds_the_clock_looked_at_before_it_is_scored(r
     done, _ = run(arrivals, 60)
     assert wall.now_s <= 57
     assert crops_by_medium(done)["crowd"] in (80, 160)
-    assert done.late == 0
+    assert done.unscored == 0
 
 
 def test_a_crowd_behind_pictures_is_not_begun_while_next_to_nothing_is_known(run: Run, wall: Time) -> None:
@@ -154,7 +154,7 @@ def test_a_crowd_behind_pictures_is_not_begun_while_next_to_nothing_is_known(run
     done, _ = run(ready(*pictures, medium("crowd", 1, 400), *(medium(f"then{n}", 1) for n in range(40))), 60)
     assert wall.now_s <= 57
     assert sorted(crops_by_medium(done)) == sorted([f"picture{n}" for n in range(12)] + [f"then{n}" for n in range(40)])
-    assert done.late == 1
+    assert done.unscored == 1
 
 
 @pytest.mark.parametrize("place", [0, 5, 10])
@@ -174,7 +174,7 @@ def test_what_was_set_aside_gets_the_time_that_others_leave(run: Run, wall: Time
         ready(medium("crowd", 16, 100), *clips(80)), 60, lambda passes, call: (0.2 if call < 3 else 0.01) * passes
     )
     assert wall.now_s <= 57
-    assert done.late == 0
+    assert done.unscored == 0
     assert crops_by_medium(done)["crowd"] == 1600
     assert list(pd.concat(done.parts.rows).media_id)[-1] == "crowd"
 
@@ -183,14 +183,14 @@ def test_without_a_budget_the_largest_medium_is_scored_to_the_full(run: Run) -> 
     done, predictor = run(ready(*clips(3), medium("crowd", 16, 40)), 0)
     assert crops_by_medium(done)["crowd"] == 640
     assert predictor.seen == 1 + 3 * 16 + 640  # and the first one, which nobody times
-    assert done.degraded == "" and done.late == 0
+    assert done.degraded == "" and done.unscored == 0
 
 
 def test_more_equal_media_than_there_is_time_for_are_scored_until_it_is_up(run: Run, wall: Time) -> None:
     """300 clips of every 8th frame, two crops each, are 120 s."""
     done, _ = run(ready(*clips(300)), 60)
     assert 54 <= wall.now_s <= 57
-    assert 120 <= len(crops_by_medium(done)) == 300 - done.late
+    assert 120 <= len(crops_by_medium(done)) == 300 - done.unscored
 
 
 def test_a_hiccup_in_the_trial_is_no_reason_to_give_anything_up(
@@ -237,7 +237,7 @@ def test_effort_is_taken_up_when_models_become_faster_and_does_not_flutter(
     with caplog.at_level("INFO", logger="deepfake"):
         done, _ = run(ready(*clips(200)), 240, seconds)
     assert wall.now_s <= done.pacer.clock.deadline_s()
-    assert done.late == 0
+    assert done.unscored == 0
     said = [line.split("from here on ")[1] for line in caplog.messages if "from here on" in line]
     assert [line.startswith("again ") for line in said] in ([False, True], [False, True, True])
 
@@ -259,13 +259,13 @@ def test_media_without_a_face_are_done_and_no_model_is_asked_about_them(run: Run
     assert done.faceless == {f"none{number}" for number in range(100)}
     assert crops_by_medium(done) == {f"clip{number:03d}": 16 for number in range(10)}
     assert predictor.seen == 1 + 8 + 160  # two trials
-    assert done.degraded == "" and done.late == 0
+    assert done.degraded == "" and done.unscored == 0
 
 
 def test_with_no_face_in_any_medium_no_models_are_loaded(run: Run, wall: Time) -> None:
     done, predictor = run(ready(medium("none", 16, found=False)), 60)
     assert done.predictor is None and predictor.calls == 0
-    assert done.degraded == "" and done.late == 0
+    assert done.degraded == "" and done.unscored == 0
 
 
 def test_a_medium_cut_in_haste_in_whose_few_frames_no_face_was_is_looked_at_again(run: Run, wall: Time) -> None:
