@@ -24,6 +24,20 @@ if os.environ.get("FAIL_WITHOUT_CUDA") != "1":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+# What ./run_tests.sh --fast leaves out: these files, and tests that begin from the ladder below.
+SLOW = (
+    *("commands/test_extract.py", "commands/test_presets.py", "learn/test_distributed.py", "learn/test_trainer.py"),
+    *("media/test_workers.py", "pipeline/test_loop.py"),
+)
+LADDER = {"demo_root", "trained_on_pictures"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if LADDER & {*getattr(item, "fixturenames", ())} or str(item.path).endswith(SLOW):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def warm_processes() -> None:
     """What commands spawn in this process comes with torch and the rest imported, see warm.py."""
