@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import resource
 import shutil
@@ -18,7 +19,7 @@ import odd_media
 import pandas as pd
 import pytest
 from PIL import Image
-from pipeline import DIES_AT_A_RENAME, THOROUGH, Command, Done, locked, run, start, wait_until
+from pipeline import DIES_AT_A_RENAME, STALLS, THOROUGH, Command, Done, built, locked, run, start, wait_until
 
 from deepfake.files import digest
 from deepfake.tables import BOX, LANDMARK_COLUMNS
@@ -103,16 +104,21 @@ class Tables:
 class Corpus:
     """A folder of odd and damaged media, when its extraction has ended."""
 
+    oddities: dict[str, odd_media.Odd]
     done: Done
     peak_bytes: int
     tables: Tables
-    oddities: dict[str, odd_media.Odd]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def corpus(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """Every oddity, many damaged files, a clip with a face, one with a broken tail, and two that are deadly."""
-    folder = tmp_path_factory.mktemp("corpus")
+    folder = built(tmp_path_factory, "corpus", lambda folder: crop_oddities(folder, demo_root))
+    with open(folder / "result.pickle", "rb") as handle:
+        return Corpus(*pickle.load(handle), Tables(folder / "data/odd"))
+
+
+def crop_oddities(folder: Path, demo_root: Path) -> None:
     media = folder / "odd"
     media.mkdir()
     oddities = odd_media.make_oddities(media)
@@ -125,7 +131,9 @@ def corpus(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     limits = [f"extract.{name}={value}" for name, value in odd_media.ODD_LIMITS.items()]
     options = ["data.root=odd", "data.layout=unlabelled", *QUICK, *limits, "extract.timeout_s=10"]
     command = start(folder, "index", "extract", *options, prelude=FAULTS)
-    return Corpus(command.ended(), command.peak_bytes, Tables(folder / "data/odd"), oddities)
+    done = command.ended()
+    with open(folder / "result.pickle", "wb") as handle:
+        pickle.dump((oddities, done, command.peak_bytes), handle)
 
 
 def test_a_folder_of_odd_media_is_worked_off(corpus: Corpus) -> None:
@@ -186,12 +194,14 @@ def test_no_odd_medium_takes_much_memory(corpus: Corpus) -> None:
 # --- kills and Ctrl-C
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def undisturbed(demo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the demo set was cut at one go, training fakes where their originals' faces are."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(folder, "index", "extract", f"data.root={demo_root}", *REUSING)
-    return folder
+    """A folder in which the demo set was cropped at one go, training fakes where their originals' faces are."""
+
+    def crop(folder: Path) -> None:
+        run(folder, "index", "extract", f"data.root={demo_root}", *REUSING)
+
+    return built(tmp_path_factory, "undisturbed", crop)
 
 
 @pytest.fixture
@@ -207,25 +217,25 @@ def indexed(undisturbed: Path, tmp_path: Path) -> Tables:
 def test_kills_at_any_moment_change_nothing(
     undisturbed: Path, demo_root: Path, indexed: Tables, tmp_path: Path
 ) -> None:
-    rng, commands = np.random.default_rng(7), []
-    for least_cut in sorted(rng.choice(len(indexed.media) - 4, NUM_KILLS, replace=False).tolist()):
+    rng, commands, total = np.random.default_rng(7), [], len(indexed.media)
+    for least_cut in sorted(rng.choice(total - 4, NUM_KILLS, replace=False).tolist()):
         before = indexed.journal
-        commands.append(start(tmp_path, "extract", f"data.root={demo_root}", *REUSING))
-        if len(before) > least_cut:  # it is further than that: let this kill fall where it may
-            time.sleep(rng.uniform(0, 1))
-        else:
-            wait_until(lambda least=least_cut: len(indexed.journal) > least)
-            time.sleep(rng.uniform(0, 0.1))
-        assert commands[-1].process.poll() is None, "it ended before it could be killed"
+        (tmp_path / "begun").unlink(missing_ok=True)
+        most = min(max(least_cut + 4 - len(before), 4), total - len(before))  # so that it does not end by itself
+        arguments = ("extract", f"data.root={demo_root}", *REUSING)
+        commands.append(start(tmp_path, *arguments, prelude=STALLS, MEDIA_BEFORE_STALL=str(most)))
+        wait_until(lambda most=most: (tmp_path / "begun").is_file() and (tmp_path / "begun").stat().st_size >= most - 2)
+        time.sleep(rng.uniform(0, 0.1))
         if len(commands) % 3:
             commands[-1].kill()
         else:  # alone, as for want of memory: the processes that cut have to find out
             commands[-1].process.signal(signal.SIGKILL)
-            commands[-1].process.wait()
+        assert commands[-1].process.wait() == -signal.SIGKILL
         assert set(before) <= set(indexed.journal), "what was cut is lost"
+    assert len(indexed.journal) > total / 2
     run(tmp_path, "extract", f"data.root={demo_root}", *REUSING)
     assert indexed.contents() == Tables(undisturbed / "data/people").contents()
-    assert [command.processes() for command in commands] == [[]] * NUM_KILLS
+    wait_until(lambda: not any(command.processes() for command in commands))
 
 
 def test_kills_between_two_tables_change_nothing(
@@ -245,10 +255,10 @@ def test_kills_between_two_tables_change_nothing(
 
 def test_an_interrupted_extraction_goes_on(undisturbed: Path, demo_root: Path, indexed: Tables, tmp_path: Path) -> None:
     arguments = ("extract", f"data.root={demo_root}", *REUSING)
-    command = start(tmp_path, *arguments)
+    command = start(tmp_path, *arguments, prelude=STALLS, MEDIA_BEFORE_STALL="15")
     wait_until(lambda: len(indexed.journal) > 10)
     command.interrupt()
-    interrupted(command.ended(timeout_s=20))
+    interrupted(command.ended(timeout_s=60))
     num_cut = len(indexed.journal) - 1
     assert 10 <= num_cut < len(indexed.media)
     assert f"going on: {num_cut} of {len(indexed.media)}" in run(tmp_path, *arguments)
@@ -263,7 +273,7 @@ def test_an_extraction_can_be_interrupted_while_its_processes_start(
     wait_until(lambda: len(indexed.journal) > 0)
     time.sleep(1)
     command.interrupt()
-    interrupted(command.ended(timeout_s=20))
+    interrupted(command.ended(timeout_s=60))
 
 
 def interrupted(done: Done) -> None:
@@ -368,7 +378,7 @@ def test_what_failed_is_tried_again_when_it_is_due(tmp_path: Path) -> None:
     for number, name in enumerate(("plain", "sleeps_once", "sleeps_twice")):
         Image.fromarray(odd_media.picture(number)).save(media / f"{name}.png")
     (media / "text.mp4").write_text("no clip")
-    command = ("index", "extract", "data.root=some", *WHOLE, "num_workers=2", "extract.timeout_s=2")
+    command = ("index", "extract", "data.root=some", *WHOLE, "num_workers=2", "extract.timeout_s=3")
 
     run(tmp_path, *command, prelude=FAULTS)
     assert some.problems.to_dict() == {

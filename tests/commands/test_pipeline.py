@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import REPOSITORY, TINY, Done, run_cold, start, wait_until
+from pipeline import REPOSITORY, STALLS, TINY, Done, run_cold, start, wait_until
 
 Command = Callable[..., Done]
 CHAIN = ("index", "folds", "extract", "train", "infer")
@@ -90,10 +90,10 @@ def test_killed_extraction_goes_on_and_ends_with_the_same_table(
 ) -> None:
     command = ("index", "extract", f"data.root={demo_root}", *TINY)
     journal = tmp_path / "data/people/extract_journal.jsonl"
-    killed = start(tmp_path, *command)
+    killed = start(tmp_path, *command, prelude=STALLS, MEDIA_BEFORE_STALL="15")
     wait_until(lambda: journal.is_file() and journal.read_bytes().count(b"\n") > 10)
     killed.kill()
-    assert killed.process.status == -signal.SIGKILL, "it ended before it could be killed"
+    assert killed.process.status == -signal.SIGKILL
     kept = journal.read_bytes().splitlines()
     with journal.open("ab") as torn:
         torn.write(b'{"media_id": "media/tr')

@@ -319,7 +319,7 @@ def test_submissions_that_are_written_together_all_have_rows(here: Path) -> None
     with locked(here / "submissions/.ledger.lock"):
         waiting = threading.Thread(target=submit, args=(here, [-1, 0, 1, 2]))
         waiting.start()
-        waiting.join(1)
+        waiting.join(0.3)
         assert waiting.is_alive() and not (here / "submissions/ledger.csv").exists()
     waiting.join(20)
     assert len(ledger(here)) == 1
