@@ -48,7 +48,7 @@ class Inference:
         haste: folder for crops of media of which fewer frames are cropped, as time is short.
         """
         if not is_cropped(self.dataset, self.cropper, self.media, "test"):
-            self.cropper.warm_up(self.dataset)  # while torch is imported here
+            self.cropper.warm_up()  # while torch is imported here
         from deepfake.learn.views import passes
         from deepfake.pipeline.clock import STRIDES, Clock
 
