@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import shutil
 import sys
@@ -26,6 +27,7 @@ if os.environ.get("FAIL_WITHOUT_CUDA") != "1":
 @pytest.fixture(scope="session", autouse=True)
 def warm_processes() -> None:
     """What commands spawn in this process comes with torch and the rest imported, see warm.py."""
+    multiprocessing.util.get_temp_dir()  # where its sockets lie from now on, whatever a test does to TMPDIR
     if sys.platform == "linux":
         warm_server().warms_spawning()
 
