@@ -24,6 +24,19 @@ if os.environ.get("FAIL_WITHOUT_CUDA") != "1":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+LADDER = {"demo_root", "cut_people", "trained", "three_runs"}  # fixtures below that take seconds
+SLOW = ("commands/", "demo/", "media/test_workers", "media/test_shared_faces", "learn/test_models")
+SLOW += ("learn/test_trainer", "learn/test_distributed", "learn/test_data", "learn/test_freeze", "media/test_video")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what --fast leaves out."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        if place.startswith(SLOW) or LADDER & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def warm_processes() -> None:
     """What commands spawn in this process comes with torch and the rest imported, see warm.py."""
