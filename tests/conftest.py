@@ -24,17 +24,18 @@ if os.environ.get("FAIL_WITHOUT_CUDA") != "1":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-LADDER = {"demo_root", "cut_people", "trained", "three_runs"}  # fixtures below that take seconds
-SLOW = ("commands/", "demo/", "media/test_workers", "media/test_shared_faces", "learn/test_models")
-SLOW += ("learn/test_trainer", "learn/test_distributed", "learn/test_data", "learn/test_freeze", "media/test_video")
+# What ./run_tests.sh --fast leaves out: these files, and tests that begin from the ladder below.
+SLOW = (
+    *("commands/test_extract.py", "commands/test_presets.py", "learn/test_distributed.py", "learn/test_trainer.py"),
+    *("media/test_workers.py", "pipeline/test_loop.py"),
+)
+LADDER = {"demo_root", "trained_on_pictures"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what --fast leaves out."""
     for item in items:
-        place = item.path.relative_to(Path(__file__).parent).as_posix()
-        if place.startswith(SLOW) or LADDER & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.slow)
+        if LADDER & {*getattr(item, "fixturenames", ())} or str(item.path).endswith(SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)
