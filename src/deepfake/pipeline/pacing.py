@@ -1,4 +1,4 @@
-"""By the clock on the wall: how much is scored in a step, and when the effort is decided anew (effort.py decides it)."""
+"""By the clock on the wall: how much is scored in a step, and when effort.py decides the effort anew."""
 
 from __future__ import annotations
 
