@@ -4,7 +4,7 @@
 
 No model runs. A world says which media there are and how long passes and cropping take. An inference without a budget
 tells its need; then it is run with 1.3, 1/2, 1/3 and 1/10 of that as its budget. The loop here follows that of `infer`
-and uses the public methods of deepfake.pipeline.clock. It takes a minute and writes benchmarks/results/clock.md.
+and uses the public methods of deepfake.pipeline.effort. It takes a minute and writes benchmarks/results/clock.md.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from machine import RESULTS, table
 
-from deepfake.pipeline import clock as clock_module
-from deepfake.pipeline.clock import STRIDES, Clock
+from deepfake.pipeline import effort as clock_module
+from deepfake.pipeline.effort import STRIDES, Clock
 
 BATCH = 32
 STEP_S = 10.0
@@ -97,7 +97,7 @@ class Rules:
     smallest_first: bool = False
     step_share: float = 0.03
     constants: dict[str, float] = field(default_factory=dict)
-    """Other values for constants of deepfake.pipeline.clock."""
+    """Other values for constants of deepfake.pipeline.effort."""
 
 
 class Feed:

@@ -300,9 +300,11 @@ def test_a_configuration_can_be_written_as_arguments_and_read_again():
 def test_keywords_are_arguments_whether_dotted_or_nested():
     values = {"fold": 0, "data.root": Path("/raw/a b"), "train": {"epochs": 3}, "infer.tta": ["hflip"], "public": None}
     assert as_options(values) == [
-        "fold=0", "data.root=/raw/a b", "train.epochs=3", 'infer.tta=["hflip"]', "public=null",
+        "fold=0", "data.root=/raw/a b", "train.epochs=3", 'infer.tta=["hflip"]',
     ]  # fmt: skip
     assert load_config(as_options(values)).train.epochs == 3
+    words = as_options({"infer.tta": "auto", "runs": "a", "train.amp": False, "input": ["a.mp4", "b c.jpg"]})
+    assert words == ["infer.tta=auto", "runs=a", "train.amp=off", "input=a.mp4\nb c.jpg"]
 
 
 # --- going on with a run

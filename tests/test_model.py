@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import av
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import TINY
+from pipeline import TINY, run_cold
 
 import deepfake as package
 from deepfake import load
@@ -81,7 +82,7 @@ def test_crops_are_predicted_as_the_media_that_they_are_of(model: Model, trained
     assert list(table.columns) == NUMBERS and len(table) == len(ours) > 1
     mean = np.log(table.prob_fake / (1 - table.prob_fake)).mean()
     assert 1 / (1 + np.exp(-mean)) == pytest.approx(scores.prob[1], abs=1e-5)
-    assert model.predict_crops([]).empty
+    assert model.predict_crops([]).empty and model.predict([]).empty
 
 
 @pytest.mark.parametrize(
@@ -90,15 +91,29 @@ def test_crops_are_predicted_as_the_media_that_they_are_of(model: Model, trained
 def test_arrays_of_another_kind_are_refused(model: Model, array: np.ndarray) -> None:
     with pytest.raises(UserError, match=r"an array of shape .* allowed: uint8 RGB of shape \(H, W, 3\)"):
         model.predict(array)
+    with pytest.raises(UserError, match="is a folder: name its files"):
+        model.predict(["."])
     with pytest.raises(UserError, match=r"allowed: uint8 RGB of shape \(H, W, 3\)$"):
         model.predict_crops([array])
 
 
 def test_a_run_that_is_not_there_is_one_clear_line(tmp_path: Path, trained: Path) -> None:
+    (tmp_path / "runs/none").mkdir(parents=True)
     with pytest.raises(UserError, match="holds no trained fold; no run has a trained fold yet"):
         load(tmp_path / "runs/none")
+    with pytest.raises(UserError, match="people is no folder of a run: load takes its path"):
+        load("people")
     with pytest.raises(UserError, match=r"crop\.size=32, but run people was trained with 64"):
         load(trained / "runs/people", **{"crop.size": 32})
+
+
+def test_a_script_needs_no_guard(trained: Path, scores: pd.DataFrame, tmp_path: Path) -> None:
+    """Its processes do not run it again."""
+    lines = ["from deepfake import load", f"model = load({str(trained / 'runs/people')!r})"]
+    lines.append(f"print(model.predict([{scores.path[0]!r}]).error.tolist())")
+    (tmp_path / "three.py").write_text("\n".join(lines))
+    done = run_cold([sys.executable, tmp_path / "three.py"], tmp_path)
+    assert done.status == 0 and "['']" in done.output, done.output
 
 
 def test_every_command_is_a_function_of_keywords(

@@ -9,10 +9,10 @@ import time
 
 from deepfake import __version__
 from deepfake.arguments import help_text, presets
-from deepfake.commands import command, files_of, names, run_chain
+from deepfake.commands import check_names, command, files_of, names, run_chain
 from deepfake.config import known_knobs
 from deepfake.console import start_log
-from deepfake.errors import UserError, closest
+from deepfake.errors import UserError
 
 # What a disk that is full, read-only or not there answers.
 OUTPUT_ERRORS = (
@@ -26,8 +26,8 @@ OUTPUT_ERRORS = (
     errno.EFBIG,
 )
 
-USAGE = """usage: python -m deepfake COMMAND [COMMAND …] [FILE …] [preset=NAME] [key=value …]
-       python -m deepfake COMMAND --help      every key that the command reads"""
+USAGE = """usage: python -m deepfake COMMAND [COMMAND …] [preset=NAME] [key=value …]
+       python -m deepfake COMMAND --help      every key that the command reads, and whether files may be named"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,15 +72,14 @@ def _sorted_out(arguments: list[str]) -> tuple[list[str], list[str]]:
     files = [word for word in words if _is_file(word)]
     words = [word for word in words if word not in files]
     _check_words(arguments, words)
-    return _with_files(files, words, options)
+    return words, [*options, *(f"input={file}" for file in files)]
 
 
 def _check_words(arguments: list[str], words: list[str]) -> None:
     for word in words:
         if word not in names() and (word.isdecimal() or word in known_knobs()):
             raise UserError(f"{word!r}: settings are written key=value, e.g. fold=0; --help prints the keys")
-        if word not in names():
-            raise UserError(f"{word!r} is not a command; there are {', '.join(names())}.{closest(word, names())}")
+    check_names(words)
     for word in arguments:
         if word.startswith("-") and word not in ("--help", "-h"):
             raise UserError(f"{word!r}: settings are written key=value, without dashes; --help prints the keys")
@@ -99,30 +98,18 @@ def _is_odd_file(word: str) -> bool:
     return os.path.exists(word) and word.partition("=")[0] not in known_knobs()
 
 
-def _with_files(files: list[str], words: list[str], options: list[str]) -> tuple[list[str], list[str]]:
-    """The commands that files are for, see their FILES; with the files as input=, one on each line."""
-    given = [option.removeprefix("input=") for option in options if option.startswith("input=")]
-    named = [*filter(None, given), *files]
-    if not named or not words:
-        return words, options
-    takers = {word: files_of(word) for word in words if files_of(word) != "skip"}
-    if not takers or "" in takers.values():
-        able = ", ".join(name for name in names() if files_of(name) not in ("", "skip"))
-        example = f"python -m deepfake {able.partition(',')[0]} {named[0]}"
-        raise UserError(f"{named[0]!r} is a file, which only {able} take: {example}")
-    if "one" in takers.values() and len(named) > 1:
-        raise UserError(f"{', '.join(named)}: one file at a time")
-    rest = [option for option in options if not option.startswith("input=")]
-    taking = [word if how in ("one", "many") else how for word, how in takers.items()]
-    return taking, [*rest, "input=" + "\n".join(named)]
-
-
 def _help(words: list[str]) -> str:
     if not words:
         lines = [f"  {name:<9}{command(name).ABOUT}" for name in names()]
         return "\n".join([USAGE, "", "commands:", *lines, "", f"presets: {', '.join(presets())}"])
-    blocks = [f"{name}: {command(name).ABOUT}\n{help_text((*command(name).READS, 'preset'))}" for name in words]
-    return "\n\n".join([USAGE, *blocks, f"presets: {', '.join(presets())}"])
+    blocks = [f"{_usage(name)}{command(name).ABOUT}\n{help_text((*command(name).READS, 'preset'))}" for name in words]
+    return "\n\n".join([*blocks, f"presets: {', '.join(presets())}"])
+
+
+def _usage(name: str) -> str:
+    """`usage: python -m deepfake NAME …`, with the files that may be named beside it."""
+    files = {"": "", "skip": "", "one": " FILE"}.get(files_of(name), " [FILE | FOLDER | 'PATTERN' …]")
+    return f"usage: python -m deepfake {name}{files} [preset=NAME] [key=value …]\n\n{name}: "
 
 
 def console() -> None:

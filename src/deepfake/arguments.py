@@ -85,8 +85,17 @@ def as_arguments(cfg: Config) -> list[str]:
 
 
 def as_options(values: dict[str, Any]) -> list[str]:
-    """Keys and values, of nested dicts too, as `key=value` arguments."""
-    return [f"{key}={value if _is_text(key) else json.dumps(value, default=str)}" for key, value in _flatten(values)]
+    """Keys and values, of nested dicts too, as `key=value` arguments. A value of None is as if it were not there."""
+    return [f"{key}={_as_text(key, value)}" for key, value in _flatten(values) if value is not None]
+
+
+def _as_text(key: str, value: Any) -> str:
+    """A value as it is typed: text as it stands, several files one on each line, everything else as JSON."""
+    if value is False and _is_text(key):
+        return "off"  # as YAML has it
+    if _is_text(key) and isinstance(value, list | tuple):
+        return "\n".join(map(str, value))
+    return str(value) if _is_text(key) or isinstance(value, str) else json.dumps(value, default=str)
 
 
 def help_text(sections: tuple[str, ...]) -> str:
@@ -229,6 +238,11 @@ def _as_tree(key: str, value: Any, where: str) -> dict[str, Any]:
         value = "off"  # as YAML reads it in a preset
     if isinstance(value, str) and _takes_words(key):
         value = [value]
+    choices = known_knobs()[key].choices if key in known_knobs() else ()
+    if choices and value not in choices:
+        source = f" (in {where})" if where else ""
+        hint = closest(str(value), list(choices))
+        raise UserError(f"{key}={value}{source}; allowed: {', '.join(choices)}.{hint}")
     tree: dict[str, Any] = {}
     put(tree, key, value if _is_text(key) else _number(value))
     return tree

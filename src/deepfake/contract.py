@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfake.errors import UserError
+from deepfake.errors import UserError, raised_within
 from deepfake.files import replacing, write_json
 from deepfake.provenance import Provenance, git_commit, provenance_path
 
@@ -45,7 +45,9 @@ class Table:
             self._check_values(frame[name], column, where)
         try:
             typed = frame[list(self.columns)].astype({name: column.dtype for name, column in self.columns.items()})
-        except (TypeError, ValueError) as error:
+        except Exception as error:
+            if not raised_within(error, "pandas", "numpy", "pyarrow"):
+                raise
             raise UserError(f"{self.name} table{where}: a value has the wrong type ({error})") from error
         for name in typed:
             if typed[name].dtype.kind in "ib" and (typed[name] != frame[name]).fillna(False).any():

@@ -17,6 +17,9 @@ from deepfake.errors import UserError
 from deepfake.pipeline.single import FilePredictor, Prediction, chance
 from deepfake.settings import config_of_run, file_predictor_of
 
+NUMBERS = ("prob_fake", "lowest", "highest")
+COUNTS = ("people", "faces", "frames")
+
 Medium = str | os.PathLike[str] | np.ndarray
 
 
@@ -32,17 +35,22 @@ class Model:
         return self.by.ensemble.name
 
     def predict(self, media: Medium | Sequence[Medium]) -> pd.DataFrame:
-        """A row for each medium, in their order.
+        """A row for each medium, in their order. Each call starts processes: give many media in one.
 
         media: paths of videos and pictures; or arrays of frames, uint8 RGB, (H, W, 3) for a picture and (T, H, W, 3)
         for a clip of evenly spread frames. Faces are found, followed and cropped as they were for training.
 
-        Columns: file (the path, or `array 0`, …), prob_fake (0 to 1; nan of an unreadable file; of one without a face
-        the fallback), lowest and highest (what the models of each fold say alone), verdict (fake, real, or None where
-        no model speaks), people, faces, frames, error (no_face, corrupt, …; "" = none), detail. UserError for
-        arrays of other shapes or types.
+        Columns: file (the path, or `array 0`, …), prob_fake (0 to 1; the fallback's where no face was found, nan of an
+        unreadable file), lowest and highest (what the models of each fold say alone), verdict (fake, real, or None
+        where no model speaks), people, faces, frames, error (no_face, corrupt, …; "" = none), detail. UserError for
+        arrays of other shapes or types, and for folders.
         """
         given = [media] if isinstance(media, str | os.PathLike | np.ndarray) else list(media)
+        if not given:
+            return as_frame([])
+        for one in given:
+            if not isinstance(one, np.ndarray) and os.path.isdir(one):
+                raise UserError(f"{os.fspath(one)} is a folder: name its files")
         with TemporaryDirectory(prefix="deepfake_") as folder:
             paths = [
                 _written(one, Path(folder) / f"array {number}") if isinstance(one, np.ndarray) else os.fspath(one)
@@ -64,15 +72,10 @@ class Model:
         from deepfake.score.pool import sigmoid
 
         images = [_checked(crop, dimensions=(3,)) for crop in crops]
-        ensemble = self.by.ensemble
         if not images:
-            return pd.DataFrame({name: [] for name in ("prob_fake", "lowest", "highest")}, dtype=float)
-        logits = self.by.load().score_arrays(images, views=ensemble.views, members=len(ensemble.members))
-        sides = [image.shape[:2] for image in images]
-        rows = pd.DataFrame({"media_id": [f"{number:09d}" for number in range(len(images))]})
-        rows = rows.assign(frame_idx=0, face_idx=0, track_id=0, found=True, prob=None, sharpness=0.0, x0=0.0, y0=0.0)
-        rows = rows.assign(x1=[float(width) for _, width in sides], y1=[float(height) for height, _ in sides])
-        said = media_intervals(ensemble.as_rows(rows, logits, ensemble.views), ensemble.blends)
+            return pd.DataFrame(columns=list(NUMBERS), dtype=float)
+        ensemble = self.by.ensemble
+        said = media_intervals(ensemble.array_rows(self.by.load(), images), ensemble.blends)
         said = said.rename(columns={"logit": "prob_fake"}).reset_index(drop=True)
         return said.apply(lambda column: sigmoid(column.to_numpy()))
 
@@ -84,6 +87,8 @@ def load(run: str | os.PathLike[str], **options: Any) -> Model:
     **{"infer.tta": ["identity"]}. UserError where there is no trained run, or its weights compute something else here.
     """
     folder = Path(run)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder of a run: load takes its path, as in load('runs/my_run')")
     given = {"paths.runs": str(folder.parent), "name": folder.name} | options
     arguments = as_options(given)
     model = Model(file_predictor_of(config_of_run(load_config(arguments), arguments)))
@@ -108,9 +113,9 @@ def as_frame(predictions: Sequence[Prediction]) -> pd.DataFrame:
         }
         for one in predictions
     ]
-    types = dict.fromkeys(("prob_fake", "lowest", "highest"), "float64")
-    types |= dict.fromkeys(("people", "faces", "frames"), "int64")
-    return pd.DataFrame(rows, dtype=object).astype(types)
+    types = dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(COUNTS, "int64")
+    columns = ["file", *NUMBERS, "verdict", *COUNTS, "error", "detail"]
+    return pd.DataFrame(rows, columns=columns, dtype=object).astype(types)
 
 
 def _checked(array: np.ndarray, dimensions: tuple[int, ...]) -> np.ndarray:

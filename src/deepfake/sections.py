@@ -58,7 +58,7 @@ class ExtractConfig:
     min_face: int = knob(24, "smallest face that is searched, px at detection size", low=12)
     min_prob: float = knob(0.9, "faces of a lower detector probability are dropped", low=0, high=1)
     search_every: int = knob(
-        16, "of so many sampled frames one is searched in full; in the others faces are followed", low=1
+        16, "one sampled frame in so many is searched in full; through the others faces are followed", low=1
     )
     faces: Literal["all", "largest", "top2"] = knob("all", "people of a video to keep, by the area of their faces")
     min_track: float = knob(0.1, "people seen in a smaller share of the sampled frames are dropped", low=0, high=1)
@@ -146,7 +146,7 @@ class OptimConfig:
     )
     warmup: float = knob(0.1, "share of a phase's steps in which the learning rate rises to its peak", low=0, high=1)
     power: float = knob(0.9, "exponent of poly; 1 = a straight line", low=0.1, high=10)
-    clip_norm: float = knob(0.0, "largest norm of the gradient, 0 = any", low=0)
+    clip_norm: float = knob(0.0, "largest norm of the gradient, 0 = no limit", low=0)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class InferConfig:
     )
     budget_minutes: float = knob(
         0.0,
-        "time that inference has, from the start of the command; it does less for each medium to end in it; 0 = any",
+        "time that inference has, from the start of the command; it does less for each medium then; 0 = no limit",
         low=0,
         shapes=False,
     )

@@ -12,7 +12,7 @@ import pytest
 
 from deepfake.pipeline.arrivals import Arrivals, Crops
 from deepfake.pipeline.backlog import Backlog
-from deepfake.pipeline.clock import STRIDES, Clock
+from deepfake.pipeline.effort import STRIDES, Clock
 from deepfake.pipeline.loop import Scoring
 from deepfake.pipeline.pacing import Pacer
 from deepfake.tables import FACES

@@ -26,6 +26,9 @@ from typing import Any
 from deepfake.arguments import as_options, help_text, load_config
 from deepfake.config import Config
 from deepfake.console import start_log
+from deepfake.errors import UserError, closest
+
+RENAMED = {"judge": "predict"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,14 @@ def in_order(words: Iterable[str]) -> list[str]:
     return sorted({*words}, key=lambda name: command(name).ORDER)
 
 
+def check_names(words: Iterable[str]) -> None:
+    """UserError for a word that is no command."""
+    for word in words:
+        if word not in names():
+            hint = f" It is called {RENAMED[word]} now." if word in RENAMED else closest(word, names())
+            raise UserError(f"{word!r} is not a command; there are {', '.join(names())}.{hint}")
+
+
 def command(name: str) -> ModuleType:
     """The command of that name."""
     return importlib.import_module(f"{__name__}.{name}")
@@ -66,6 +77,7 @@ def run_chain(words: Iterable[str], options: Sequence[str], started_s: float) ->
     # Read when torch is loaded: threads that wait for one another soon sleep, instead of burning the cores that loader
     # processes and other programs need.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    words, options = _for_files(list(words), list(options))
     chain = Chain(tuple(in_order(words)), started_s)
     commands = [command(name) for name in chain.names]
     cfg = _configured(commands, options, chain)
@@ -92,6 +104,29 @@ def as_function(name: str) -> Callable[..., Any]:
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"{command(name).ABOUT}\n\nKeywords:\n{help_text(command(name).READS)}"
     return call
+
+
+def _for_files(words: list[str], options: list[str]) -> tuple[list[str], list[str]]:
+    """The commands that files in input= are for, see FILES; and the options, with the files together, one on each line.
+
+    UserError where a command takes none.
+    """
+    given = [option.removeprefix("input=") for option in options if option.startswith("input=")]
+    files = [*filter(None, given)]
+    if not files:
+        return words, options
+    ways = {word: files_of(word) for word in words}
+    options = [option for option in options if not option.startswith("input=")] + ["input=" + "\n".join(files)]
+    if "one" in ways.values():
+        if len(files) > 1:
+            raise UserError(f"{', '.join(files)}: one file at a time")
+        return words, options
+    takers = {word: way for word, way in ways.items() if way != "skip"}
+    if not takers or "" in takers.values():
+        able = [name for name in names() if files_of(name) not in ("", "skip")]
+        example = f"python -m deepfake {able[0]} {files[0]}"
+        raise UserError(f"{files[0]!r} is a file, which only {', '.join(able)} take: {example}")
+    return [word if way == "many" else way for word, way in takers.items()], options
 
 
 def _configured(commands: Sequence[ModuleType], options: Sequence[str], chain: Chain) -> Config:

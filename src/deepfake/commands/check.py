@@ -95,8 +95,9 @@ def _out_of_fold(cfg: Config, *, is_decided: bool) -> np.ndarray:
     """
     import pandas as pd
 
+    from deepfake.score.blending import decision_logit
     from deepfake.score.combine import combine
-    from deepfake.score.pool import log_odds, sigmoid
+    from deepfake.score.pool import sigmoid
 
     blends, views = _blends_and_views(cfg)
     runs = dict.fromkeys(run for blend in blends for run in blend.runs)
@@ -105,21 +106,20 @@ def _out_of_fold(cfg: Config, *, is_decided: bool) -> np.ndarray:
     if logits.empty:
         raise UserError(f"{cfg.run} has no out-of-fold logits of media with a face, by the views {', '.join(views)}")
     if is_decided:
-        tuned = blends[0].tuned
-        return (logits.to_numpy() >= (log_odds(cfg.submit.threshold) if tuned is None else tuned)).astype(float)
+        return (logits.to_numpy() >= decision_logit(blends[0].tuned, cfg.submit.threshold)).astype(float)
     return sigmoid(logits.to_numpy())
 
 
 def _blends_and_views(cfg: Config) -> tuple[list[Blend], list[str]]:
     """How logits become one a medium, and the views that count. UserError for a damaged blend, or a run without
     out-of-fold logits."""
-    from deepfake.score.blending import Blend, BlendOptions
+    from deepfake.score.blending import Blend
 
     run = run_of(cfg)
     if run.is_blend:
         record, blends = read_blends(run.blend_path)
-        return blends, [str(view) for view in record.get("views", [])]
-    return [Blend((run.name,), BlendOptions(), (1.0,))], _run_views(cfg, run)
+        return blends, [str(view) for view in record["views"]]
+    return [Blend.plain(run.name)], _run_views(cfg, run)
 
 
 def _run_views(cfg: Config, run: Run) -> list[str]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from deepfake.commands import Chain
 from deepfake.config import Config
 from deepfake.console import listed, progress, say, share
-from deepfake.machine import alone
 from deepfake.pipeline.cropping import Cropper, Cropping, cropped_tables, is_cropped
 from deepfake.provenance import differences, read_provenance
 from deepfake.settings import cropper_of, dataset_of
@@ -34,8 +33,7 @@ def run(cfg: Config, chain: Chain) -> Dataset:
     if is_cropped(dataset, cropper, wanted, split):
         say("extract", f"up to date: {dataset.faces_path}{_failures(dataset, wanted)}")
         return dataset
-    lock = dataset.extract_lock
-    with alone(lock, f"another process is extracting into {lock.parent}: wait for it, or stop it"):
+    with dataset.extracting():
         _remove_other_settings(dataset)
         _crop_pending(dataset, cropper, wanted)
         tables = cropped_tables(dataset)

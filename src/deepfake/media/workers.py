@@ -5,17 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +19,7 @@ from deepfake.errors import UserError
 from deepfake.files import fingerprint
 from deepfake.media.crop_medium import CroppedMedium, CropSettings, crop_medium
 from deepfake.media.medium import UnreadableError
+from deepfake.media.processes import DEAD_AT_START, DETECTION, context, uninterrupted
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -30,12 +27,8 @@ if TYPE_CHECKING:
     from deepfake.media.detect import FaceDetector
 
 LACK_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "ALLOC_FAILED", "Insufficient memory")
-DEAD_AT_START = "the processes that read media die as they start: free memory, or set num_workers lower"
 START_S = 60  # that a process may take until it reads its first medium
 MEDIA_PER_PROCESS = 1000  # then it is replaced, so that what a decoder leaks stays small
-FORKS = sys.platform == "linux"  # elsewhere the system's own libraries may not survive a fork
-READERS = ("av", "cv2", "PIL.Image", "scipy.optimize")  # slow to import; each process needs them
-DETECTION = ("torch", "torchvision", "facenet_pytorch")  # and these where faces are searched
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,7 @@ def _crop_in_pool(
     with ProcessPool(
         max_workers=pace.num_workers,
         max_tasks=MEDIA_PER_PROCESS,
-        context=_context(setup),
+        context=context(detecting=setup.detector is not None),
         initializer=_start,
         initargs=(setup,),
     ) as pool:
@@ -157,58 +150,13 @@ def _crop_in_pool(
             raise
 
 
-def warm_up(setup: WorkerSetup) -> None:
-    """Start the server that crop_all forks its processes from; returns while that imports the libraries, for seconds.
-
-    A fork takes a tenth of the time that an interpreter of its own takes with them. The server stays for the next call,
-    and ends with this process. It uses no library, so that it has neither CUDA nor threads when it forks (but for
-    OpenBLAS's, which OpenBLAS itself ends before a fork). It does not import deepfake, which may be importable here
-    alone.
-    """
-    if FORKS:
-        libraries = [*READERS, *(DETECTION if setup.detector or "torch" in sys.modules else ())]
-        forkserver.set_forkserver_preload(libraries)
-        with _uninterrupted():
-            forkserver.ensure_running()
-
-
-def _context(setup: WorkerSetup) -> BaseContext:
-    """How processes start, as soon as they can start at once: a pool that is starting cannot be interrupted."""
-    if not FORKS:
-        return multiprocessing.get_context("spawn")
-    warm_up(setup)
-    context = multiprocessing.get_context("forkserver")
-    first = context.Process(target=_nothing)
-    try:
-        first.start()
-    except (ConnectionError, EOFError) as error:  # the server died of its imports
-        raise UserError(DEAD_AT_START) from error
-    first.join()
-    return context
-
-
-def _nothing() -> None:
-    pass
-
-
 def _schedule(pool: ProcessPool, task: CropTask, timeout_s: float) -> Future:
     """BrokenProcessPool when pebble has given the pool up, which it says by a RuntimeError here."""
     try:
-        with _uninterrupted():
+        with uninterrupted():
             return pool.schedule(_crop_one, args=(task,), timeout=timeout_s)
     except RuntimeError as error:
         raise BrokenProcessPool(str(error)) from error
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Threads and processes that begin in here, and theirs, never see Ctrl-C: it is this thread's to answer."""
-    resource_tracker.ensure_running()  # as it starts, it would let it through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _outcome(future: Future, timeout_s: float) -> CroppedMedium | Failure:

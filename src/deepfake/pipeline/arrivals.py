@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfake.machine import alone
 from deepfake.pipeline.cropping import Cropper, Cropping, Entry, Haste, cropped_tables, faces_of, is_cropped
 from deepfake.workspace.dataset import Dataset
 
@@ -107,8 +106,7 @@ def arriving(
     if is_cropped(dataset, cropper, media, "test"):
         yield _of_tables(dataset, media)
         return
-    lock = dataset.extract_lock
-    with alone(lock, f"another process is extracting into {lock.parent}: wait for it, or stop it"):
+    with dataset.extracting():
         cropping = Cropping.begin(dataset, cropper, dataset.media, media)
         hurried = _hurried(cropping, haste, num_frames)
         arrivals = Arrivals()
@@ -127,7 +125,7 @@ def arriving(
 
 
 def _of_tables(dataset: Dataset, media: pd.DataFrame) -> Arrivals:
-    faces, problems = dataset.faces, dataset.extract_problems
+    faces, problems = dataset.faces(), dataset.extract_problems
     ready = by_medium(faces[faces.media_id.isin(media.media_id)], dataset.folder)
     ours = problems[problems.media_id.isin(media.media_id)]
     return Arrivals(ready, {row.media_id: (row.error, row.detail) for row in ours.itertuples()})
@@ -140,17 +138,17 @@ def _hurried(cropping: Cropping, folder: Path, num_frames: Callable[[], int | No
         return None
     haste = Haste(replace(cropping.dataset, folder=folder), num_frames)
     is_good = cropping.goodness()
-    haste.entries = {
+    haste.media_ids = {
         entry["media_id"]
         for entry in haste.dataset.journal().read()
         if is_good(entry) and entry["media_id"] not in cropping.entries
     }
-    cropping.wanted = cropping.wanted[~cropping.wanted.media_id.isin(haste.entries)]
+    cropping.wanted = cropping.wanted[~cropping.wanted.media_id.isin(haste.media_ids)]
     return haste
 
 
 def _standing(haste: Haste) -> Iterator[Entry]:
-    return (entry for entry in haste.dataset.journal().read() if entry["media_id"] in haste.entries)
+    return (entry for entry in haste.dataset.journal().read() if entry["media_id"] in haste.media_ids)
 
 
 def _coming(arrivals: Arrivals, cropping: Cropping, haste: Haste | None) -> Generator[str | None]:

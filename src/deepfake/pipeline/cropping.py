@@ -51,11 +51,11 @@ class Cropper:
 
         return WorkerSetup(dataset.crops, self.detector, self.settings)
 
-    def warm_up(self, dataset: Dataset) -> None:
+    def warm_up(self) -> None:
         """Start what the processes come from ahead of time, and do not wait for it."""
-        from deepfake.media.workers import warm_up
+        from deepfake.media.processes import warm_up
 
-        warm_up(self.setup(dataset))
+        warm_up(detecting=self.detector is not None)
 
     def pace(self, *, while_scoring: bool = False) -> Pace:
         """As fast as the cores allow; while models are busy, processes go on."""
@@ -73,12 +73,12 @@ class Haste:
     """The same data set in a folder that the submission owns."""
     num_frames: Callable[[], int | None]
     """Asked for each video that is handed to a process: frames to be cropped of it; None = all."""
-    entries: set[str] = field(default_factory=set)
+    media_ids: set[str] = field(default_factory=set)
     """Media that were cropped so before, and still stand."""
 
     def open(self) -> TextIO:
         """The journal, for more."""
-        return self.dataset.journal().open(self.entries)
+        return self.dataset.journal().open(self.media_ids)
 
     def adjust(self, task: CropTask) -> CropTask:
         """The task as it is handed over. A picture's one frame is all that it has."""
@@ -124,7 +124,8 @@ class Cropping:
         def is_good(entry: Entry) -> bool:
             name, error = entry["media_id"], entry.get("error")
             is_tried_again = name in ours and error and (retry or error in RETRIED)
-            return prints.get(name) == entry["fingerprint"] and not is_tried_again
+            in_haste = "stride" in entry  # with fewer frames, as versions before 0.1 wrote into the data set's journal
+            return prints.get(name) == entry["fingerprint"] and not (is_tried_again or in_haste)
 
         return is_good
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepfake.learn.predictor import Predictor
-    from deepfake.pipeline.clock import Clock
+    from deepfake.pipeline.effort import Clock
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Inference:
         haste: folder for crops of media of which fewer frames are cropped, as time is short.
         """
         if not is_cropped(self.dataset, self.cropper, self.media, "test"):
-            self.cropper.warm_up(self.dataset)  # while torch is imported here
+            self.cropper.warm_up()  # while torch is imported here
         from deepfake.learn.views import passes
-        from deepfake.pipeline.clock import STRIDES, Clock
+        from deepfake.pipeline.effort import STRIDES, Clock
 
         views, num_frames = self.ensemble.views, self.cropper.settings.num_frames
         clock = Clock(self.budget_s, [passes(view) for view in views], len(self.ensemble.members))

@@ -1,4 +1,4 @@
-"""By the clock on the wall: how much is scored in a step, and when the effort is decided anew (clock.py decides it)."""
+"""By the clock on the wall: how much is scored in a step, and when effort.py decides the effort anew."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from deepfake.console import say
 from deepfake.pipeline.backlog import Backlog
-from deepfake.pipeline.clock import Clock
+from deepfake.pipeline.effort import Clock
 
 STEP_S = 10.0  # about how long a step between two looks at the clock takes
 STEP_SHARE = 0.03  # of the budget, that at most

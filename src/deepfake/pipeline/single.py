@@ -107,7 +107,7 @@ class FilePredictor:
     ) -> Prediction:
         if problem is not None:
             return Prediction(path, error=problem[0], detail=problem[1] or "")
-        faces, facts = predictions.faces[predictions.faces.media_id == name], predictions.facts[name]
+        faces, facts = predictions.faces[name], predictions.facts[name]
         note = facts["note"] or ""
         if name not in predictions.media.index:
             fallback = self.ensemble.fallbacks["no_face"]
@@ -124,8 +124,8 @@ class _Predictions:
 
     media: pd.DataFrame
     """logit, lowest, highest of media that models spoke for."""
-    faces: pd.DataFrame
-    """The faces table, with `logit`."""
+    faces: dict[str, pd.DataFrame]
+    """Each one's rows of the faces table, with `logit`."""
     facts: dict[str, dict[str, Any]]
     """The extracted table."""
 
@@ -136,17 +136,21 @@ class _Predictions:
         from deepfake.score.intervals import blended_crops, media_intervals
         from deepfake.tables import EXTRACTED
 
-        faces, extracted = dataset.faces, EXTRACTED.read(dataset.extracted_path)
+        faces, extracted = dataset.faces(), EXTRACTED.read(dataset.extracted_path)
         facts = {
             row.pop("media_id"): row
             for row in extracted.astype(object).where(extracted.notna(), None).to_dict("records")
         }
         if not parts:
             media = pd.DataFrame(columns=["logit", "lowest", "highest"])
-            return cls(media, faces.assign(logit=float("nan")), facts)
+            return cls(media, _by_medium(faces.assign(logit=float("nan"))), facts)
         rows = pd.concat(parts)
-        crops = blended_crops(rows, ensemble.blends)
-        return cls(media_intervals(rows, ensemble.blends), faces.merge(crops, on=list(FACE_KEY), how="left"), facts)
+        faces = faces.merge(blended_crops(rows, ensemble.blends), on=list(FACE_KEY), how="left")
+        return cls(media_intervals(rows, ensemble.blends), _by_medium(faces), facts)
+
+
+def _by_medium(faces: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(name): rows for name, rows in faces.groupby("media_id")}
 
 
 def _temporary_dataset(folder: Path, paths: Sequence[str]) -> Dataset:

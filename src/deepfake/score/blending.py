@@ -11,7 +11,7 @@ import numpy as np
 from deepfake.score.calibrate import fit_limit, fit_slope_and_bias, fit_threshold, smoothed_targets
 from deepfake.score.evidence import Evidence
 from deepfake.score.gain import direction, metric_of
-from deepfake.score.pool import POOLINGS, sigmoid
+from deepfake.score.pool import POOLINGS, log_odds, sigmoid
 
 WEIGHTS = ("equal", "calibrated", "greedy", "logistic")
 CALIBRATIONS = ("none", "calibrate", "clip", "both")
@@ -49,6 +49,11 @@ class Blend:
     """Logits are clipped to ±limit; None = not at all."""
     threshold: float = 0.0
     """The logit from which a medium is called fake."""
+
+    @classmethod
+    def plain(cls, run: str) -> Blend:
+        """A run alone: the plain mean of its logits."""
+        return cls((run,), BlendOptions(), (1.0,))
 
     def apply(self, logits: np.ndarray) -> np.ndarray:
         """(N, R) pooled logits, those of inverted runs negated → (N,) logits."""
@@ -132,6 +137,11 @@ def _name(values: object, key: str, allowed: Collection[str]) -> str:
     if name not in allowed:
         raise ValueError(f"{key} {name!r} is none of {', '.join(allowed)}")
     return name
+
+
+def decision_logit(tuned: float | None, threshold: float) -> float:
+    """The logit from which a medium is called fake: the tuned one, else that of P(fake) `threshold`."""
+    return log_odds(threshold) if tuned is None else tuned
 
 
 def fit(options: BlendOptions, evidence: Evidence, metric: str) -> Blend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deepfake.contract import Table
 from deepfake.errors import UserError
 from deepfake.files import digest, sha256
+from deepfake.machine import alone
 from deepfake.provenance import Provenance, differences, is_current, provenance_path, read_provenance
 from deepfake.tables import EXTRACTED, FACES, FOLDS, MEDIA, PROBLEMS
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set on disk. Its tables are read once each: what a command writes, another object sees."""
+    """A data set on disk. Its tables but the faces are read once each: what a command writes, another object sees."""
 
     name: str
     folder: Path
@@ -59,11 +61,6 @@ class Dataset:
         """A folder for each medium's crops."""
         return self.folder / "crops"
 
-    @property
-    def extract_lock(self) -> Path:
-        """Held by the process that crops media of the data set."""
-        return self.folder / ".extract.lock"
-
     def problems_path(self, command: str) -> Path:
         """What failed in a command, and why."""
         return self.folder / f"{command}_problems.csv"
@@ -82,9 +79,8 @@ class Dataset:
             raise UserError(f"{self.name} has no test media; put them in a test folder, or point data.root= at others")
         return media
 
-    @cached_property
     def faces(self) -> pd.DataFrame:
-        """The faces table."""
+        """The faces table, which is large: read each time, and never kept."""
         return FACES.read(self.faces_path)
 
     @cached_property
@@ -141,6 +137,13 @@ class Dataset:
                 f"data.name=OTHER, or replace the crops by running `python -m deepfake extract` with these settings "
                 f"first"
             )
+
+    def extracting(self) -> AbstractContextManager[None]:
+        """Held by the process that crops media of the data set. UserError where another does."""
+        return alone(
+            self.folder / ".extract.lock",
+            f"another process is extracting into {self.folder}: wait for it, or stop it",
+        )
 
     def journal(self) -> Journal:
         """Finished media of the extraction; what the faces table is made of."""

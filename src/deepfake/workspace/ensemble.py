@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from deepfake.workspace.run import FULL, Fold, Run, damaged_blend, read_blend
 from deepfake.workspace.tta import kept_views
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from deepfake.learn.predictor import Predictor
@@ -69,15 +72,15 @@ class Ensemble:
 
     def decision_logit(self, threshold: float) -> float:
         """The logit from which a medium is called fake: the tuned one, else that of P(fake) `threshold`."""
-        from deepfake.score.pool import log_odds
+        from deepfake.score.blending import decision_logit
 
-        return log_odds(threshold) if self.threshold is None else self.threshold
+        return decision_logit(self.threshold, threshold)
 
     def inputs(self) -> dict[str, str]:
         """sha256 of each member's weights, and of how logits are combined: what logits by this ensemble are made of."""
         weights = {str(member): Fold(member.weights.parent).weights_sha256() for member in self.members}
         return weights | {
-            "blend": digest([blend.to_json() for blend in self.blends]),
+            "blend": digest([_as_ever(blend.to_json()) for blend in self.blends]),
             "fallbacks": digest(self.fallbacks),
             "views": ",".join(self.views),
         }
@@ -114,17 +117,25 @@ class Ensemble:
 
         No model is asked about centre squares: a face is in each of the crops. UserError where a logit is not finite.
         """
-        from deepfake.learn.engine import NonFiniteError
-
         assert faces.found.all()
-        try:
+        with _finite(faces.media_id):
             logits = predictor.score(crops, views=views, members=members)
-        except NonFiniteError as error:
-            names = ", ".join(faces.media_id.iloc[error.rows].unique()[:5])
-            raise UserError(f"{error} ({names}): try train.amp=off, or train with other settings") from error
-        return self.as_rows(faces, logits, views)
+        return self._as_rows(faces, logits, views)
 
-    def as_rows(self, faces: pd.DataFrame, logits: Any, views: list[str]) -> pd.DataFrame:
+    def array_rows(self, predictor: Predictor, crops: list[np.ndarray]) -> pd.DataFrame:
+        """Rows of the logits table of crops, uint8 RGB (H, W, 3), by all models and views: each stands for a medium,
+        whose name is its number. UserError where a logit is not finite."""
+        import pandas as pd
+
+        faces = pd.DataFrame({"media_id": [f"{number:09d}" for number in range(len(crops))]})
+        nothing = {"frame_idx": 0, "face_idx": 0, "track_id": 0, "found": True, "prob": None, "sharpness": 0.0}
+        faces = faces.assign(**nothing, x0=0.0, y0=0.0)
+        faces = faces.assign(x1=[float(crop.shape[1]) for crop in crops], y1=[float(crop.shape[0]) for crop in crops])
+        with _finite(faces.media_id):
+            logits = predictor.score_arrays(crops, views=self.views, members=len(self.members))
+        return self._as_rows(faces, logits, self.views)
+
+    def _as_rows(self, faces: pd.DataFrame, logits: np.ndarray, views: list[str]) -> pd.DataFrame:
         """Rows of the logits table of rows of the faces table and logits (N, members, views) of the first members."""
         import pandas as pd
 
@@ -135,6 +146,24 @@ class Ensemble:
             for number, member in enumerate(self.members[: logits.shape[1]])
         ]
         return pd.concat(tables, ignore_index=True).assign(fallback=None)[list(LOGITS.columns)]
+
+
+@contextmanager
+def _finite(media_ids: pd.Series) -> Iterator[None]:
+    """UserError, naming the media, where a logit is not finite."""
+    from deepfake.learn.engine import NonFiniteError
+
+    try:
+        yield
+    except NonFiniteError as error:
+        names = ", ".join(media_ids.iloc[error.rows].unique()[:5])
+        raise UserError(f"{error} ({names}): try train.amp=off, or train with other settings") from error
+
+
+def _as_ever(blend: dict[str, Any]) -> dict[str, Any]:
+    """A blend's plain values with the name that digests of submissions have always been made of."""
+    fitted = {("finish" if name == "calibration" else name): value for name, value in blend["fitted"].items()}
+    return blend | {"fitted": fitted}
 
 
 def read_ensemble(roots: Roots, name: str, *, fold: str = "all", tta: list[str] | None = None) -> Ensemble:
@@ -152,7 +181,7 @@ def _of_run(roots: Roots, run: Run, fold: str, tta: list[str] | None) -> Ensembl
     """Plain mean of logits."""
     import pandas as pd
 
-    from deepfake.score.blending import Blend, BlendOptions
+    from deepfake.score.blending import Blend
     from deepfake.score.fallback import fallbacks, labels_and_faceless
 
     if fold not in ("all", *run.folds):
@@ -167,7 +196,7 @@ def _of_run(roots: Roots, run: Run, fold: str, tta: list[str] | None) -> Ensembl
     return Ensemble(
         run.name,
         [Member(run.name, name, one.weights) for name, one in chosen.items()],
-        [Blend((run.name,), BlendOptions(), (1.0,))],
+        [Blend.plain(run.name)],
         views,
         fallbacks(prior, faceless, dataset.unreadable_labels()),
         dataset.name,
@@ -199,6 +228,9 @@ def _of_blend(run: Run, fold: str, tta: list[str] | None) -> Ensemble:
         typed(record, weights_sha256=dict, views=list, fallbacks=dict, nested=dict, metric=str, dataset=str)
         weights, views = record["weights_sha256"], [str(view) for view in record["views"]]
         given = typed(record["fallbacks"], **dict.fromkeys(FALLBACKS, dict))
+        for one in given.values():
+            typed(one, logit=(int, float), **{"from": str})
+        typed(record["nested"], blend=(int, float))
         # Fallback logits are cut where the blend is.
         shifted = {
             reason: {"logit": float(one["logit"]) + blends[0].threshold, "from": one["from"]}
@@ -206,7 +238,7 @@ def _of_blend(run: Run, fold: str, tta: list[str] | None) -> Ensemble:
         }
         cv, metric, dataset = float(record["nested"]["blend"]), record["metric"], record["dataset"]
         order = list(dict.fromkeys(name for blend in reversed(blends) for name in blend.runs))  # the last to go first
-        folds = {name: dict(weights[name]) for name in order}
+        folds = typed(weights, **dict.fromkeys(order, dict))
     except (KeyError, ValueError) as error:
         raise damaged_blend(run.blend_path, error) from error
     members = [member for name in order for member in _members(run, name, folds[name])]
@@ -221,7 +253,7 @@ def read_blends(path: Path) -> tuple[dict[str, Any], list[Blend]]:
 
     record = read_blend(path)
     try:
-        typed(record, blend=dict, of_fewer_runs=list)
+        typed(record, blend=dict, of_fewer_runs=list, views=list)
         return record, [Blend.from_json(one).without_idle() for one in (record["blend"], *record["of_fewer_runs"])]
     except (KeyError, ValueError) as error:
         raise damaged_blend(path, error) from error

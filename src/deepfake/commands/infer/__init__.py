@@ -78,6 +78,7 @@ def run(cfg: Config, chain: Chain) -> Submission:
         if cropped and is_current(submission.logits_path, _of_crops(job)):
             say("infer", f"up to date: {submission.logits_path}")
             job.submit(LOGITS.read(submission.logits_path), None)
+            submission.clear()  # what a kill left behind
         else:
             _infer(job, started_s)
     return submission

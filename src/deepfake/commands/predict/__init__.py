@@ -55,11 +55,13 @@ def run(cfg: Config, chain: Chain) -> pd.DataFrame:
     _check_outputs(cfg, named)
     by = file_predictor_of(cfg)
     predictions = by.predict(named.media)
-    if cfg.json:
-        write_json(as_json(by, predictions, named.others), Path(cfg.json))
-    if cfg.pictures:
-        draw_pictures(Path(cfg.pictures), by, predictions)
-    print(as_table(by, predictions))
+    try:  # before the table: whoever reads it may have read enough, and close the pipe
+        if cfg.json:
+            write_json(as_json(by, predictions, named.others), Path(cfg.json))
+        if cfg.pictures:
+            draw_pictures(Path(cfg.pictures), by, predictions)
+    finally:
+        print(as_table(by, predictions))
     say("predict", f"{count_verdicts(predictions)}; by {listed(by.ensemble.members)}")
     if named.others:
         say("predict", f"no media, left out ({len(named.others)}): {listed(named.others)}")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def labelled_crops(dataset: Dataset) -> pd.DataFrame:
     """The faces table's rows of labelled training media, with label, method, source_id and fold. UserError when
     extraction has not seen some of them; those that it could not read are said."""
-    folds = dataset.folds
-    seen = folds.media_id.isin(dataset.faces.media_id) | folds.media_id.isin(dataset.extract_problems.media_id)
+    folds, faces = dataset.folds, dataset.faces()
+    seen = folds.media_id.isin(faces.media_id) | folds.media_id.isin(dataset.extract_problems.media_id)
     unseen = folds.media_id[~seen]
     if len(unseen):
         raise UserError(
@@ -28,7 +28,7 @@ def labelled_crops(dataset: Dataset) -> pd.DataFrame:
     known = folds[["media_id", "label", "method", "fold"]].merge(sources, on="media_id", how="left")
     known["source_id"] = known.source_id.fillna(known.media_id)
     known["method"] = known.method.fillna("")
-    crops = dataset.faces.merge(known, on="media_id")
+    crops = faces.merge(known, on="media_id")
     lost = folds.media_id[~folds.media_id.isin(crops.media_id)]
     if len(lost):
         say("train", f"{len(lost)} media of the folds have no crops, see extract_problems.csv: {listed(lost)}")
@@ -50,5 +50,6 @@ def inputs_of(dataset: Dataset) -> dict[str, str]:
     """sha256 of the folds, and of the crops of their media where they are there (others may come and go)."""
     inputs = {"folds": sha256(dataset.folds_path)}
     if dataset.faces_path.is_file():
-        inputs["faces"] = rows_digest(dataset.faces[dataset.faces.media_id.isin(dataset.folds.media_id)])
+        faces = dataset.faces()
+        inputs["faces"] = rows_digest(faces[faces.media_id.isin(dataset.folds.media_id)])
     return inputs

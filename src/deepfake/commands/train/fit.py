@@ -71,7 +71,7 @@ def _fit(work: Work) -> None:
 
     cfg = work.cfg
     detector, recipe = build_model(cfg), build_recipe(cfg)
-    data = training_data(cfg, work.crops, work.train_crops, detector.spec)
+    data = training_data(cfg, work.folder, work.train_crops, detector.spec)
     batches = training_batches(cfg, work.train_crops, work.world)
     steps = [batches.steps(epoch) for epoch in range(recipe.epochs)]
     trainer = Trainer(
@@ -163,7 +163,7 @@ def _predict(work: Work, detector: Detector, views: list[str]) -> pd.DataFrame:
     from deepfake.score.pool import view_rows
 
     cfg, world = work.cfg, work.world
-    data = crop_data(work.crops, work.val_crops, detector.spec, seed=cfg.seed)
+    data = crop_data(work.folder, work.val_crops, detector.spec, seed=cfg.seed)
     rows = np.arange(len(data))[world.rank :: world.size]
     loader = ordered_loader(data, batch_size=cfg.infer.batch_size, num_workers=_loader_workers(work), rows=rows)
     parts = world.gather(predict(detector, loader, views=views, precision=work.precision))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import deepfake
 from deepfake.arguments import as_arguments
 from deepfake.config import Config
 from deepfake.errors import UserError
@@ -25,6 +27,8 @@ def train_together(cfg: Config) -> None:
     there = torch.cuda.device_count()
     if 0 < there < cfg.gpus:
         raise UserError(f"gpus={cfg.gpus}, but this machine has {there}")
+    here = str(Path(deepfake.__file__).parents[1])  # importable here, and so it has to be there
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, worker_count(-1) // cfg.gpus)))
     if cfg.nnodes > 1:
         meeting = [f"--nnodes={cfg.nnodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={cfg.rdzv_endpoint}"]

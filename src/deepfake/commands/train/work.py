@@ -35,8 +35,8 @@ class Work:
 
     cfg: Config
     fold: Fold
-    crops: Path
-    """The folder that the crops' paths are relative to."""
+    folder: Path
+    """The data set's, which the crops' paths are relative to."""
     train_crops: pd.DataFrame
     val_crops: pd.DataFrame
     made_from: dict[str, Any]

@@ -3,7 +3,7 @@
 import pytest
 
 from deepfake.learn.views import passes
-from deepfake.pipeline.clock import MARGIN, RISE, STRIDES, Clock, Effort, efforts
+from deepfake.pipeline.effort import MARGIN, RISE, STRIDES, Clock, Effort, efforts
 
 DAY_S = 86400.0
 
