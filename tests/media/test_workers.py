@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -324,7 +325,8 @@ def cropping(tmp_path):
     (tmp_path / "crop.py").write_text(CROP_AND_WAIT)
     command = [sys.executable, str(tmp_path / "crop.py"), str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, env=environment(), **pipes) as process:
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a suite in the background ignores Ctrl-C
+    with subprocess.Popen(command, env=environment(), preexec_fn=hears, **pipes) as process:  # noqa: PLW1509
         assert process.stdout.readline() == "cropped\n"
         yield process
         process.kill()
