@@ -18,7 +18,7 @@ MODULES = {
 }
 TREES = {module: ast.parse(path.read_text()) for module, path in MODULES.items()}
 
-BASE = {"errors", "files", "tables"}
+BASE = {"errors", "files", "tables", "processes"}
 ROOMS: dict[str, set[str]] = {  # beside itself and the base
     **{"media": set(), "forge": set(), "score": set(), "report": set(), "splits": set()},
     **{"demo": {"forge"}, "learn": {"forge"}, "sources": {"demo"}},

@@ -32,7 +32,7 @@ def check(cfg: Config) -> None:
 
 def run(cfg: Config, chain: Chain) -> pd.DataFrame:
     """Enter the board's scores where some are given, else print the ledger to standard output; gives it back."""
-    from deepfake.score.ledger import enter_scores
+    from deepfake.score.leaderboard import enter_scores
 
     check(cfg)
     scores, ledger = _scores(cfg), Ledger.of(cfg.paths.submissions)
@@ -52,7 +52,7 @@ def _scores(cfg: Config) -> dict[str, float]:
 
 
 def _show(ledger: Ledger) -> pd.DataFrame:
-    from deepfake.score.ledger import agreement, describe, near_pairs
+    from deepfake.score.leaderboard import agreement, describe, near_pairs
 
     table = ledger.read()
     if table.empty:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -35,6 +34,7 @@ from deepfake.forge.reenact import reenact, sample_reenact
 from deepfake.forge.self_blend import sample_self_blend, self_blend
 from deepfake.forge.swap import sample_swap, swap
 from deepfake.forge.upsampled import sample_upsampled, upsampled
+from deepfake.processes import context
 
 LISTING, TEST_LABELS, SUBMISSION, PLAN = "listing.csv", "test_labels.csv", "sample_submission.csv", "demo.json"
 
@@ -86,8 +86,7 @@ def _claim_folder(folder: Path, plan: DemoPlan) -> None:
 
 def _render_all(folder: Path, seed: int, shots: list[Shot], num_workers: int) -> Iterator[int]:
     """Render shots in fresh processes; yields the number of media of each shot as it finishes."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(num_workers, mp_context=context(detecting=False), initializer=_start_worker) as pool:
         longest_first = sorted(shots, key=lambda shot: -shot.num_frames * shot.height * shot.width)
         pending = [pool.submit(render_shot, folder, seed, shot) for shot in longest_first]
         try:

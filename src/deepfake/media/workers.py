@@ -19,7 +19,7 @@ from deepfake.errors import UserError
 from deepfake.files import fingerprint
 from deepfake.media.crop_medium import CroppedMedium, CropSettings, crop_medium
 from deepfake.media.medium import UnreadableError
-from deepfake.media.processes import DEAD_AT_START, DETECTION, context, uninterrupted
+from deepfake.processes import DEAD_AT_START, DETECTION, context, uninterrupted
 
 if TYPE_CHECKING:
     from pebble import ProcessPool

@@ -53,7 +53,7 @@ class Cropper:
 
     def warm_up(self) -> None:
         """Start what the processes come from ahead of time, and do not wait for it."""
-        from deepfake.media.processes import warm_up
+        from deepfake.processes import warm_up
 
         warm_up(detecting=self.detector is not None)
 

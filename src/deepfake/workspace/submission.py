@@ -38,7 +38,7 @@ class Expected:
     def of(cls, format_name: str, media_ids: pd.Series, sample_path: Path | None) -> Expected:
         """sample_path: gives rows, order and column names where the format has any; None = every medium, by name."""
         from deepfake.score.formats import FORMATS
-        from deepfake.score.submission import expected_rows, read_sample
+        from deepfake.score.sample_submission import expected_rows, read_sample
 
         form = FORMATS[format_name]
         if sample_path is None or not form.takes_sample:
@@ -166,7 +166,7 @@ class Submission:
 
         logits, threshold: as of `draft`. row: what the ledger is to know of it: runs, config_sha256, cv, cv_metric.
         """
-        from deepfake.score.ledger import record
+        from deepfake.score.leaderboard import record
         from deepfake.score.validate import constant_faults, faults
 
         self.draft(expected, logits, threshold=threshold)

@@ -14,7 +14,7 @@ from deepfake.config import Config
 from deepfake.console import say
 from deepfake.errors import UserError
 from deepfake.files import digest, sha256
-from deepfake.knobs import shaping
+from deepfake.knobs import resolved, shaping
 from deepfake.machine import alone
 from deepfake.pipeline.cropping import is_cropped
 from deepfake.pipeline.inference import Inference, Outcome
@@ -69,19 +69,31 @@ def run(cfg: Config, chain: Chain) -> Submission:
     started_s = time.monotonic() if "train" in chain.names else chain.started_s
     run_of(cfg).cropping_run().check_trained()
     check(cfg)
-    dataset, ensemble = dataset_of(cfg), ensemble_of(cfg)
-    name = cfg.run if dataset.name == ensemble.dataset else f"{cfg.run}_{dataset.name}"
-    submission = Submission(cfg.paths.submissions / name)
-    job = Job(cfg, dataset, ensemble, submission, _provenance(cfg, dataset, ensemble))
+    job = _job(cfg)
+    submission = job.submission
     with alone(submission.lock, f"another process infers into {submission.folder}: wait for it, or stop it"):
-        cropped = is_cropped(dataset, cropper_of(cfg), job.media, "test")
+        cropped = is_cropped(job.dataset, cropper_of(cfg), job.media, "test")
         if cropped and is_current(submission.logits_path, _of_crops(job)):
             say("infer", f"up to date: {submission.logits_path}")
             job.submit(LOGITS.read(submission.logits_path), None)
             submission.clear()  # what a kill left behind
         else:
-            _infer(job, started_s)
+            _infer(job, _inference(cfg, job, started_s))
     return submission
+
+
+def _job(cfg: Config) -> Job:
+    dataset, ensemble = dataset_of(cfg), ensemble_of(cfg)
+    name = cfg.run if dataset.name == ensemble.dataset else f"{cfg.run}_{dataset.name}"
+    return Job(
+        dataset,
+        ensemble,
+        Submission(cfg.paths.submissions / name),
+        expected_of(cfg, dataset, dataset.test_media().media_id),
+        cfg.submit,
+        resolved(cfg) | {"name": cfg.run},
+        _provenance(cfg, dataset, ensemble),
+    )
 
 
 def _provenance(cfg: Config, dataset: Dataset, ensemble: Ensemble) -> Provenance:
@@ -96,7 +108,7 @@ def _of_crops(job: Job) -> Provenance:
     return replace(job.provenance, inputs=job.provenance.inputs | {"faces": faces})
 
 
-def _infer(job: Job, started_s: float) -> None:
+def _infer(job: Job, inference: Inference) -> None:
     """Score what is not scored yet, and submit it; a draft is there from the start."""
     import pandas as pd
 
@@ -109,7 +121,7 @@ def _infer(job: Job, started_s: float) -> None:
     job.write_config()  # beside the draft, so that it can be checked
     if parts.rows or not submission.stands(job.expected):
         job.draft()  # else what lies there is no worse, until the first step
-    outcome = _inference(job, started_s).run(parts, submission.haste, job.on_step)
+    outcome = inference.run(parts, submission.haste, job.on_step)
     job.degraded = outcome.degraded
     rows = pd.concat([*parts.rows, fallback_rows(outcome.reasons, job.ensemble.fallbacks)])
     logits = LOGITS.write(rows, submission.logits_path, _finished(job, outcome))
@@ -126,8 +138,7 @@ def _finished(job: Job, outcome: Outcome) -> Provenance:
     return replace(provenance, inputs=provenance.inputs | {"incomplete": outcome.degraded})
 
 
-def _inference(job: Job, started_s: float) -> Inference:
-    cfg = job.cfg
+def _inference(cfg: Config, job: Job, started_s: float) -> Inference:
     return Inference(
         "infer",
         job.dataset,

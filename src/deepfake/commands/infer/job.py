@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from deepfake.config import Config
 from deepfake.console import listed, say, share
 from deepfake.files import digest, write_json
-from deepfake.knobs import resolved
 from deepfake.provenance import Provenance
-from deepfake.settings import expected_of
+from deepfake.sections import SubmitConfig
 from deepfake.tables import PROBLEMS, SCORES
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.ensemble import Ensemble
@@ -30,10 +28,14 @@ Problems = dict[str, tuple[str, str | None]]  # media_id → (error, detail)
 class Job:
     """A submission in the making."""
 
-    cfg: Config
     dataset: Dataset
     ensemble: Ensemble
     submission: Submission
+    expected: Expected
+    """What the submission must hold."""
+    hand_in: SubmitConfig
+    settings: dict[str, Any]
+    """The whole configuration, to be kept beside the submission."""
     provenance: Provenance
     """Of all that shapes logits but the crops."""
     pooled: dict[str, float] = field(default_factory=dict)
@@ -47,15 +49,10 @@ class Job:
         """The test split's rows of the media table."""
         return self.dataset.test_media()
 
-    @cached_property
-    def expected(self) -> Expected:
-        """What the submission must hold."""
-        return expected_of(self.cfg, self.dataset, self.media.media_id)
-
     @property
     def decision_logit(self) -> float:
         """The logit from which a medium is called fake."""
-        return self.ensemble.decision_logit(self.cfg.submit.threshold)
+        return self.ensemble.decision_logit(self.hand_in.threshold)
 
     def pool(self, rows: pd.DataFrame) -> None:
         """Take rows of the logits table in."""
@@ -78,8 +75,7 @@ class Job:
 
     def write_config(self) -> None:
         """What shapes the submission, beside it."""
-        record = resolved(self.cfg) | {
-            "name": self.cfg.run,
+        record = self.settings | {
             "models": [str(member) for member in self.ensemble.members],
             "degraded": self.degraded,
             "fallbacks": self.ensemble.fallbacks,
@@ -107,9 +103,8 @@ class Job:
             "cv_metric": self.ensemble.cv_metric,
         }
         flat = self.submission.write(self.expected, pooled, threshold=self.decision_logit, row=row)
-        submit = self.cfg.submit
-        if submit.to == "kaggle":
-            self.submission.hand_to_kaggle(self.expected, submit.competition, submit.message, flat)
+        if self.hand_in.to == "kaggle":
+            self.submission.hand_to_kaggle(self.expected, self.hand_in.competition, self.hand_in.message, flat)
 
     def _tell_fallbacks(self, scores: pd.DataFrame) -> None:
         for reason, media in scores[scores.fallback.notna()].groupby("fallback"):

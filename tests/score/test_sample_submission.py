@@ -5,7 +5,7 @@ import pytest
 
 from deepfake.errors import UserError
 from deepfake.score.formats import FORMATS
-from deepfake.score.submission import expected_rows, match_names, read_sample
+from deepfake.score.sample_submission import expected_rows, match_names, read_sample
 
 # --- sample submissions
 
