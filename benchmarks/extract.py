@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import forkserver, get_context
@@ -195,9 +195,9 @@ def run_arm(arm: Arm, files: list[str]) -> dict:
 # --- all arms in turn, and what is said of them
 
 
-def measure(files: list[str], cores: int, rounds: int, bar: tqdm) -> dict[str, list[dict]]:
-    """Each arm's results, one a round, every one in an interpreter of its own."""
-    results: dict[str, list[dict]] = {name: [] for name in arms(cores)}
+def measure(files: list[str], cores: int, rounds: int, bar: tqdm, chosen: Iterable[str] = ()) -> dict[str, list[dict]]:
+    """The chosen arms' results, of all where none is chosen, one a round, every one in an interpreter of its own."""
+    results: dict[str, list[dict]] = {name: [] for name in chosen or arms(cores)}
     for _ in range(rounds):
         for name, rounds_of_it in results.items():
             command = [sys.executable, __file__, "--work", name, "--cores", str(cores)]
@@ -230,16 +230,17 @@ def iou(box: list[float], other: list[float]) -> float:
 def describe(group: str, files: list[str], results: dict[str, list[dict]], cores: int) -> str:
     seconds = {name: statistics.median(one["seconds"] for one in rounds) for name, rounds in results.items()}
     rows = []
-    for name, arm in arms(cores).items():
-        ratios = [f"{seconds[name] / seconds[other]:.2f}" for other in ("a1", "a2", "b1", "b2")]
-        peak = max(one["peak_mb"] for one in results[name])
-        rows.append([f"{name} {arm.about}", f"{1000 * seconds[name]:.0f}", *ratios, f"{peak:.0f}"])
-    theirs, ours = results["b1"][0]["faces"], results["c"][0]["faces"]
+    others = [other for other in ("a1", "a2", "b1", "b2") if other in results]
+    for name, rounds in results.items():
+        ratios = [f"{seconds[name] / seconds[other]:.2f}" for other in others]
+        peak = max(one["peak_mb"] for one in rounds)
+        rows.append([f"{name} {arms(cores)[name].about}", f"{1000 * seconds[name]:.0f}", *ratios, f"{peak:.0f}"])
+    theirs, ours = results[others[-1]][0]["faces"], results["c"][0]["faces"]
     shares = [share_found(theirs, ours), share_found(ours, theirs)]
     told = [f"{found} of {total} ({100 * found / max(1, total):.2f} %)" for found, total in shares]
     return (
         f"## {group}: {len(set(files))} videos, {len(files)} read in a round, {len(results['c'])} rounds\n\n"
-        + table(["arm", "ms a video", "÷ a1", "÷ a2", "÷ b1", "÷ b2", "largest process, MB"], rows)
+        + table(["arm", "ms a video", *(f"÷ {other}" for other in others), "largest process, MB"], rows)
         + f"\nOf (b)'s faces of probability {SURE_PROB} and more, (c) has {told[0]} at IoU {SAME_IOU} and more; "
         f"of (c)'s, (b) has {told[1]}.\n"
     )

@@ -21,6 +21,7 @@ import inspect
 import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -41,18 +42,28 @@ ARMS = {
 }
 
 
+Measured = dict[str, float]
+"""Of an arm: `speed` in crops a second; where there is a card, `peak_mb` of its memory and `busy`, the share of the
+time in which it computed; of ours `waited`, the share of the time in which the model waited for crops."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """A model at a size (px), crops a step, and steps that are timed."""
+    """A model at a size (px), crops a step, steps that are timed, and what trains, see deepfake.learn.freeze."""
 
     model: str
     size: int
     batch: int
     steps: int
+    trains: str = "all"
 
 
 ON_CPU = (Task("mobilenetv2_100", 160, 32, 12), Task("resnet18", 224, 32, 12))
-ON_GPU = (Task("tf_efficientnet_b4", 380, 64, 100), Task("convnext_base", 224, 128, 100))
+ON_GPU = (
+    Task("tf_efficientnet_b4", 380, 64, 100),
+    Task("convnext_base", 224, 128, 100),
+    Task("vit_large_patch14_dinov2", 224, 64, 100, "norm"),
+)
 
 
 def cut_people(folder: Path, size: int) -> Path:
@@ -83,26 +94,58 @@ def build(task: Task):
     import torch
 
     from deepfake.learn.engine import choose_precision
+    from deepfake.learn.freeze import train_only
     from deepfake.learn.models import build_detector, resolve_spec
 
     torch.manual_seed(0)
-    return build_detector(resolve_spec(task.model, image_size=task.size)), choose_precision("auto")
+    detector = build_detector(resolve_spec(task.model, image_size=task.size))
+    train_only(detector.backbone, task.trains)
+    return detector, choose_precision("auto")
 
 
-def timed_steps(task: Task, batches, detector, precision) -> float:
-    """Crops a second of the plainest step over batches (images_NCHW, labels (N,)); the first half warms up."""
+class Card:
+    """What the card does from now on; nothing where there is none."""
+
+    def __init__(self) -> None:
+        import torch
+
+        self.there = torch.cuda.is_available()
+        if self.there:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        asks = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+        self.busy = None
+        if self.there and shutil.which("nvidia-smi"):
+            self.busy = subprocess.Popen(asks, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.began = time.perf_counter()
+
+    def measured(self, crops: int) -> Measured:
+        """Of so many crops that were trained on since."""
+        import torch
+
+        if self.there:
+            torch.cuda.synchronize()
+        found = {"speed": crops / (time.perf_counter() - self.began)}
+        if self.there:
+            found["peak_mb"] = torch.cuda.max_memory_reserved() / 2**20
+        if self.busy:
+            self.busy.terminate()
+            shares = [int(word) for word in self.busy.communicate()[0].split() if word.isdigit()]
+            found |= {"busy": statistics.mean(shares) / 100} if shares else {}
+        return found
+
+
+def timed_steps(task: Task, batches, detector, precision) -> Measured:
+    """The plainest step over batches (images_NCHW, labels (N,)); the first half warms up."""
     import torch
     from timm.optim import create_optimizer_v2
 
-    on_gpu = precision.device.type == "cuda"
     detector = precision.place(detector).train()
     optimizer = create_optimizer_v2(detector, opt="adamw", lr=1e-4, weight_decay=0.01)
-    scaler, began = precision.scaler(), 0.0
+    scaler, card = precision.scaler(), None
     for step, (images, labels) in enumerate(itertools.islice(batches, 2 * task.steps)):
         if step == task.steps:
-            if on_gpu:
-                torch.cuda.synchronize()
-            began = time.perf_counter()
+            card = Card()
         images = images.to(precision.device).contiguous(memory_format=precision.memory_format)
         with precision.autocast():
             logits = detector(images).flatten()
@@ -113,12 +156,10 @@ def timed_steps(task: Task, batches, detector, precision) -> float:
         scaler.update()
         if step % 50 == 0:
             loss.item()
-    if on_gpu:
-        torch.cuda.synchronize()
-    return task.batch * task.steps / (time.perf_counter() - began)
+    return card.measured(task.batch * task.steps)
 
 
-def arm_a(task: Task, classes: Path) -> float:
+def arm_a(task: Task, classes: Path) -> Measured:
     import torch
 
     from deepfake.learn.engine import prepare_process
@@ -130,7 +171,7 @@ def arm_a(task: Task, classes: Path) -> float:
     return timed_steps(task, itertools.repeat(batch), detector, precision)
 
 
-def arm_b(task: Task, classes: Path) -> float:
+def arm_b(task: Task, classes: Path) -> Measured:
     from deepfake.config import AugmentConfig, Config
     from deepfake.learn.augment import build_augment
     from deepfake.learn.data import CropDataset, train_loader
@@ -157,15 +198,17 @@ def arm_b(task: Task, classes: Path) -> float:
     loader = train_loader(data, batches, num_workers=loader_workers(Config().num_workers))
     prepare_process()
     detector, precision = build(task)
-    recipe = Recipe(phases=[Phase("all", 2, "adamw", 1e-4)])
+    recipe = Recipe(phases=[Phase(task.trains, 2, "adamw", 1e-4)])
     trainer = Trainer(detector, recipe, steps_of_epochs=[task.steps] * 2, precision=precision)
     for epoch in range(2):  # the first warms up
         batches.epoch, batches.start = epoch, batches.steps(epoch) - task.steps
-        speed = trainer.train_epoch(loader).crops_per_s
-    return speed
+        card = Card()
+        figures = trainer.train_epoch(loader)
+        found = card.measured(task.batch * task.steps)
+    return found | {"speed": figures.crops_per_s, "waited": figures.waited}
 
 
-def arm_c(task: Task, classes: Path) -> float:
+def arm_c(task: Task, classes: Path) -> Measured:
     """What timm's train.py does: its loader and transforms, its step, its meter that reads the loss at times."""
     import torch
     from timm.data import create_dataset, create_loader
@@ -193,9 +236,9 @@ def arm_c(task: Task, classes: Path) -> float:
     return timed_steps(task, loader, detector.backbone, precision)
 
 
-def measure(task: Task, classes: Path, rounds: int, bar: tqdm) -> dict[str, list[float]]:
-    """Crops a second of each arm, each in a process of its own; the arms take turns."""
-    speeds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+def measure(task: Task, classes: Path, rounds: int, bar: tqdm) -> dict[str, list[Measured]]:
+    """What each arm measured, each time in a process of its own; the arms take turns."""
+    results: dict[str, list[Measured]] = {arm: [] for arm in ARMS}
     for _ in range(rounds):
         for arm in ARMS:
             asked = json.dumps(dataclasses.asdict(task))
@@ -203,20 +246,34 @@ def measure(task: Task, classes: Path, rounds: int, bar: tqdm) -> dict[str, list
             done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"arm {arm} of {task.model} failed:\n{done.stderr}")
-            speeds[arm].append(float(done.stdout.split()[-1]))
+            results[arm].append(json.loads(done.stdout.splitlines()[-1]))
             bar.update()
-    return speeds
+    return results
 
 
-def describe(task: Task, speeds: dict[str, list[float]]) -> str:
-    middle = {arm: statistics.median(values) for arm, values in speeds.items()}
-    rows = []
+def medians(results: dict[str, list[Measured]]) -> dict[str, Measured]:
+    """By arm, of each of its figures."""
+    return {
+        arm: {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+        for arm, rounds in results.items()
+    }
+
+
+def describe(task: Task, results: dict[str, list[Measured]]) -> str:
+    middle, rows = medians(results), []
     for arm, about in ARMS.items():
-        spread = f"{min(speeds[arm]):.1f} to {max(speeds[arm]):.1f}"
-        rows.append([f"{arm} {about}", f"{middle[arm]:.1f}", spread, f"{middle[arm] / middle['a']:.2f}"])
-    what = f"## {task.model} at {task.size} px, {task.batch} crops a step\n\n"
-    ratio = f"\n(b) is {middle['b'] / middle['a']:.2f} × (a) and {middle['b'] / middle['c']:.2f} × (c).\n"
-    return what + table(["arm", "crops a second, median", "range", "÷ a"], rows) + ratio
+        found, speeds = middle[arm], [one["speed"] for one in results[arm]]
+        cells = [f"{found['speed']:.1f}", f"{min(speeds):.1f} to {max(speeds):.1f}"]
+        cells.append(f"{found['speed'] / middle['a']['speed']:.2f}")
+        for key, form in (("waited", ".0%"), ("busy", ".0%"), ("peak_mb", ".0f")):
+            cells.append(format(found[key], form) if key in found else "")
+        rows.append([f"{arm} {about}", *cells])
+    frozen = f", {task.trains} alone" if task.trains != "all" else ""
+    what = f"## {task.model} at {task.size} px{frozen}, {task.batch} crops a step\n\n"
+    speed = {arm: found["speed"] for arm, found in middle.items()}
+    ratio = f"\n(b) is {speed['b'] / speed['a']:.2f} × (a) and {speed['b'] / speed['c']:.2f} × (c).\n"
+    head = ["arm", "crops a second, median", "range", "÷ a", "waiting for crops", "card busy", "card's memory, MB"]
+    return what + table(head, rows) + ratio
 
 
 def main() -> None:
@@ -228,8 +285,8 @@ def main() -> None:
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT / "src"))
     if args.arm:
-        speed = {"a": arm_a, "b": arm_b, "c": arm_c}[args.arm](Task(**json.loads(args.task)), args.crops)
-        print(speed)
+        found = {"a": arm_a, "b": arm_b, "c": arm_c}[args.arm](Task(**json.loads(args.task)), args.crops)
+        print(json.dumps(found))
         return
     import torch
 

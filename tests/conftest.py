@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from pipeline import TINY, Done, built, run_in, under_way, warm_server
 
-# As in this process, so in those that tests start: no model hub, no GPU unless FAIL_WITHOUT_CUDA=1 asks for one, and
-# one thread each. Models this small only wait for one another on more, which burns all cores.
+# As in this process, so in those that tests start: no model hub, no GPU unless CUDA_TESTS asks for one, and one thread
+# each. Models this small only wait for one another on more, which burns all cores.
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",
 }
-if os.environ.get("FAIL_WITHOUT_CUDA") != "1":
+CUDA_TESTS = "cuda" if os.environ.get("FAIL_WITHOUT_CUDA") == "1" else os.environ.get("CUDA_TESTS", "")
+if CUDA_TESTS != "cuda":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
@@ -36,6 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if LADDER & {*getattr(item, "fixturenames", ())} or str(item.path).endswith(SLOW):
             item.add_marker("slow")
+        if item.get_closest_marker("cuda") and not CUDA_TESTS:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU: FAIL_WITHOUT_CUDA=1"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,6 +56,19 @@ def commands_end_with_their_test() -> Iterator[None]:
     yield
     while under_way:
         under_way.pop().kill()
+
+
+@pytest.fixture
+def card() -> torch.device:
+    """Where tests marked `cuda` compute: on a GPU; on the CPU with CUDA_TESTS=cpu, which tries out the tests alone."""
+    return torch.device(CUDA_TESTS)
+
+
+@pytest.fixture
+def needs_card(card: torch.device) -> None:
+    """For tests that mean nothing on a CPU."""
+    if card.type != "cuda":
+        pytest.skip("means nothing on a CPU")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import copy
 import functools
 import io
-import os
 
 import numpy as np
 import pytest
@@ -285,16 +284,3 @@ def test_a_crop_that_memory_does_not_hold_alone_ends_in_one_line(toy):
     toy.backbone.append(SmallMemory(0))
     with pytest.raises(UserError, match="out of GPU memory with a step in 8 pieces of one crop: take a smaller"):
         train(toy, batches())
-
-
-# --- on a GPU
-
-cuda = pytest.mark.skipif(os.environ.get("FAIL_WITHOUT_CUDA") != "1", reason="needs a GPU: FAIL_WITHOUT_CUDA=1")
-
-
-@cuda
-@pytest.mark.parametrize("dtype", [None, torch.float16, torch.bfloat16])
-def test_a_gpu_learns_in_every_precision(dtype):
-    precision = Precision(torch.device("cuda"), dtype)
-    _, figures = train(model("test_resnet"), batches(side=32), precision=precision, epochs=4, lr=0.003, clip_norm=1.0)
-    assert figures[-1].loss < 0.9 * figures[0].loss

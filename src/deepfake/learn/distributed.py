@@ -59,9 +59,11 @@ def joined_world() -> Iterator[World]:
         yield ALONE
         return
     world = World(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(world.local_rank)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    cards = torch.cuda.device_count()
+    if cards:
+        torch.cuda.set_device(world.local_rank % cards)
+    # NCCL refuses two processes on one card; gloo copies by way of the main memory, and takes them.
+    dist.init_process_group("nccl" if cards >= int(os.environ["LOCAL_WORLD_SIZE"]) else "gloo")
     try:
         yield world
     finally:
