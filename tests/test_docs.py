@@ -34,6 +34,7 @@ SCRIPTS = {
     "run_train.sh": ("index", "folds", "extract", "train"),
     "run_infer.sh": ("index", "infer"),
 }
+GPU_PARTS = re.findall(r'^    "(\w+)": Part\(', (REPOSITORY / "benchmarks/gpu_parts.py").read_text(), re.MULTILINE)
 OTHER_PROGRAMS = {"source", "pip", "export", "cd", "cp", "cat", "tensorboard"}
 OTHER_LINES = {"bash .ci/run", "python -m mypy"}
 
@@ -135,6 +136,8 @@ def check_line(line: str) -> None:
         check_words(words[1:], SCRIPTS[program], line)
     elif program == "run_tests.sh":
         assert (REPOSITORY / program).is_file(), line
+    elif program == "gpu.sh":
+        assert (REPOSITORY / words[0]).is_file() and set(words[1:]) <= {"--tiny", *GPU_PARTS}, line
     elif words[1:3] == ["-m", "deepfake"]:
         check_words(words[3:], (), line)
     elif program == "deepfake":
@@ -173,6 +176,7 @@ def test_a_wrong_command_is_found():
         "deepfake train data.rot=/data",
         "./run_train.sh preset=dfdc_b5 data.root=/data",
         "./run_trian.sh fold=0",
+        "benchmarks/gpu.sh trianing",
         "deepfake ledger clip.mp4",
         "deepfake train --fold=0",
     ):
