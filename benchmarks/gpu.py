@@ -30,7 +30,7 @@ from pathlib import Path
 
 from gpu_parts import PARTS, ROOT, Figure
 from gpu_parts import main as run_part
-from machine import RESULTS, hardware, slug, table
+from machine import RESULTS, hardware, python_path, slug, table
 
 TOTAL_S = 540.0
 OLDEST_TORCH = (2, 4)
@@ -224,7 +224,7 @@ def main() -> int:
     parser.add_argument("--limit", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT / "src"))
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # for the processes that parts start
+    os.environ["PYTHONPATH"] = python_path()  # for the processes that parts start
     if args.part:
         run_part(args.part, args.to, args.limit, tiny=args.tiny)
         return 0

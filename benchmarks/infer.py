@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from machine import RESULTS, hardware, slug, table
+from machine import RESULTS, hardware, python_path, slug, table
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDS, NUM_FRAMES, DETECT_SIZE, MIN_FACE, MIN_PROB, MARGIN, CROP_SIZE = 5, 32, 640, 24, 0.9, 0.3, 256
@@ -227,7 +227,7 @@ def describe(found: dict[str, tuple[float, float]], bounds: dict[str, float]) ->
 
 def prepare(folder: Path, media: Path | None, limit: int, model: str, image_size: int) -> None:
     """Videos and runs, and where this process's children find both."""
-    os.environ["PYTHONPATH"] = str(ROOT / "src")
+    os.environ["PYTHONPATH"] = python_path()
     pick(media and media.resolve(), folder, limit)
     for name in RUNS:
         write_run(folder, name, model, image_size)

@@ -9,6 +9,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+SOURCES = Path(__file__).resolve().parents[1] / "src"
+
+
+def python_path() -> str:
+    """PYTHONPATH with which processes find this checkout, and all that this one finds by it."""
+    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join([str(SOURCES), *(folder for folder in given if folder not in ("", str(SOURCES)))])
 
 
 def hardware(*, gpu: bool = False) -> str:

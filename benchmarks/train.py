@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from machine import RESULTS, hardware, slug, table
+from machine import RESULTS, hardware, python_path, slug, table
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,7 +86,7 @@ def cut_people(folder: Path, size: int) -> Path:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT / "src"), "GOMP_SPINCOUNT": "1000"}  # as the command sets it
+    return os.environ | {"PYTHONPATH": python_path(), "GOMP_SPINCOUNT": "1000"}  # as the command sets it
 
 
 def build(task: Task):
