@@ -84,10 +84,12 @@ def resolved(config: Any) -> dict[str, Any]:
 
 def check(one: Knob) -> None:
     """UserError when a value is none of the choices, or it, or one of several, lies outside its range."""
-    if one.choices and one.value not in one.choices:
-        hint = closest(str(one.value), list(one.choices))
-        raise UserError(f"{one.key}={one.value}; allowed: {', '.join(one.choices)}.{hint}")
-    for number in one.value if isinstance(one.value, tuple | list) else (one.value,):
+    values = one.value if isinstance(one.value, tuple | list) else (one.value,)
+    for value in values if one.choices else ():
+        if value not in one.choices:
+            hint = closest(str(value), list(one.choices))
+            raise UserError(f"{one.key}={value}; allowed: {', '.join(one.choices)}.{hint}")
+    for number in values:
         below = one.low is not None and not number >= one.low
         above = one.high is not None and not number <= one.high
         if below or above or number in (math.inf, -math.inf):

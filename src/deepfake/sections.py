@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepfake.knobs import knob
-from deepfake.tables import VIEW_NAMES
+from deepfake.tables import FORGERIES, VIEW_NAMES
 
 
 def _layouts() -> list[str]:
@@ -121,6 +121,13 @@ class AugmentConfig:
     noise: float = knob(0.1, "probability of Gaussian noise", low=0, high=1)
     jpeg: float = knob(0.3, "probability of JPEG compression", low=0, high=1)
     jpeg_quality_range: tuple[int, int] = knob((60, 100), "JPEG qualities", low=1, high=100)
+    damage: float = knob(
+        0.0,
+        "probability of one to three steps of what happens on the way (resizing, JPEG, WebP, blur, noise, …), each of "
+        "random strength",
+        low=0,
+        high=1,
+    )
     erase_parts: float = knob(
         0.0, "probability that eyes, nose or mouth are blacked out, by the landmarks", low=0, high=1
     )
@@ -175,6 +182,12 @@ class TrainConfig:
         "balanced",
         "balanced: fakes undersampled to the reals, anew each epoch; methods: the same, methods evenly; pairs: a real "
         "and a fake made from it; all: every medium",
+    )
+    forge: list[str] = knob(
+        [], f"fakes that are made from the reals as training goes: {', '.join(FORGERIES)}", choices=lambda: FORGERIES
+    )
+    forge_share: float = knob(
+        0.5, "with train.forge, their share of the fakes; 1 = no given fake is trained on", low=0.01, high=1
     )
     frames_per_medium: int = knob(4, "crops drawn from a medium in an epoch", low=1)
     loss: Literal["bce", "focal", "class_mean"] = knob(

@@ -12,6 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from deepfake.forge.damage import damage
+
 Augment = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
 # Landmarks of a frontal face, from the middle between the eyes, in distances between the eyes (x right, y down).
@@ -36,13 +38,14 @@ def build_augment(
     clahe: float = 0.0,
     contrast: float = 0.0,
     rescale: float = 0.0,
+    damage: float = 0.0,
 ) -> Augment:
     """A function (crop_HWC uint8, seed) → crop_HWC of the same shape, the same for the same seed.
 
     hflip, shift_scale_rotate, colour, grey, clahe, contrast, rescale, blur, noise, jpeg: probabilities. scale: largest
     relative change of size. rotate_deg: largest turn. min_area: the smallest share of the area that a random window
-    shows; 1 = off. blur_sigma_range: px. Geometry comes first, then colour, and last the damage that re-uploading does
-    (rescale, blur, noise, JPEG).
+    shows; 1 = off. blur_sigma_range: px. Geometry comes first, then colour, and last the damage that re-uploading does:
+    rescale, blur, noise, with probability `damage` the chain of forge.damage, JPEG.
     """
     A = _albumentations()
     sigma_range = tuple(max(0.01, sigma) for sigma in blur_sigma_range)  # its kernel for 0 is not a number
@@ -62,7 +65,9 @@ def build_augment(
         A.GaussianBlur(blur_limit=0, sigma_limit=sigma_range, p=blur),
         A.GaussNoise(std_range=(0.005, 0.04), p=noise),
     ]
-    return _Augment(A.Compose([change for change in changes if change.p > 0]), min_area, jpeg, jpeg_quality_range)
+    return _Augment(
+        A.Compose([change for change in changes if change.p > 0]), min_area, damage, jpeg, jpeg_quality_range
+    )
 
 
 @dataclass
@@ -71,6 +76,7 @@ class _Augment:
 
     compose: Any
     min_area: float
+    damage: float
     jpeg: float
     jpeg_quality_range: tuple[int, int]
 
@@ -82,6 +88,8 @@ class _Augment:
             crop_HWC = zoom(crop_HWC, self.min_area, rng)
         self.compose.set_random_state(rng, random.Random(word))
         crop_HWC = self.compose(image=crop_HWC)["image"]
+        if rng.random() < self.damage:
+            crop_HWC = damage(crop_HWC, np.random.default_rng((*seed, word)))
         if rng.random() < self.jpeg:
             crop_HWC = compress(crop_HWC, int(rng.integers(*self.jpeg_quality_range, endpoint=True)))
         return crop_HWC

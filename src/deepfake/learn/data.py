@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deepfake.errors import UserError
+from deepfake.forge.kinds import forge
 from deepfake.learn.augment import Augment, erase_half, erase_part
 from deepfake.learn.sampling import EpochBatches, Key
 
@@ -78,6 +79,8 @@ class CropDataset(Dataset):
     target λ.
     erase_parts, erase_half: probabilities of black patches; a crop has one of the two at most. landmarks: (N, 5, 2), px
     of the stored crop, say where the patches lie; NaN = unknown.
+    forge: (N,) the kind of forgery (see forge.kinds) that is made of each crop, "" = none.
+    reals: (N,) the row of the real crop that each is made from, else its own: the two have the same random changes.
     """
 
     def __init__(
@@ -97,6 +100,8 @@ class CropDataset(Dataset):
         pair_mixup_alpha: float = 0.5,
         erase_parts: float = 0.0,
         erase_half: float = 0.0,
+        forge: Sequence[str] | None = None,
+        reals: np.ndarray | None = None,
     ) -> None:
         if resize and random_crop > image_size:
             raise ValueError(f"random_crop={random_crop} of crops resized to {image_size} px; allowed: {image_size}")
@@ -119,17 +124,21 @@ class CropDataset(Dataset):
         self.pair_mixup_alpha = pair_mixup_alpha
         self.erase_parts = erase_parts
         self.erase_half = erase_half
+        self.forge = None if forge is None else np.array(forge, dtype=bytes)
+        self.reals = np.arange(len(self.paths)) if reals is None else reals
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, np.float32, int]:
         epoch, row = key
-        rng = np.random.default_rng((self.seed, epoch, row))
+        seed = (self.seed, epoch, int(self.reals[row]))
+        rng = np.random.default_rng(seed)
         crop_HWC, target = self._mixed(row, rng)
+        crop_HWC = self._forged(crop_HWC, row, np.random.default_rng((*seed, row)))
         crop_HWC = self._sized(self._erased(crop_HWC, row, rng), rng)
         if self.augment:
-            crop_HWC = self.augment(crop_HWC, (self.seed, epoch, row))
+            crop_HWC = self.augment(crop_HWC, seed)
         return torch.from_numpy(np.ascontiguousarray(crop_HWC.transpose(2, 0, 1))), target, row
 
     def _stored(self, row: int) -> np.ndarray:
@@ -143,6 +152,12 @@ class CropDataset(Dataset):
             if real_HWC.shape == crop_HWC.shape:
                 return cv2.addWeighted(crop_HWC, share, real_HWC, 1 - share, 0), np.float32(share)
         return crop_HWC, self.labels[row]
+
+    def _forged(self, crop_HWC: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
+        kind = self.forge[row].decode() if self.forge is not None else ""
+        if not kind:
+            return crop_HWC
+        return forge(kind, crop_HWC, np.full((5, 2), np.nan) if self.landmarks is None else self.landmarks[row], rng)
 
     def _erased(self, crop_HWC: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
         draw = rng.random()  # one for both, so that no crop loses a part and then half of what is left

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake.commands import Chain
-from deepfake.commands.train.crops import inputs_of, labelled_crops, split_crops
+from deepfake.commands.train.crops import inputs_of, labelled_crops, split_crops, with_forgeries
 from deepfake.commands.train.fit import score_fold, score_rows, train_fold
 from deepfake.commands.train.launch import train_together
 from deepfake.commands.train.setup import build_model, build_recipe, check_window
@@ -91,6 +91,8 @@ def _train_folds(cfg: Config, dataset: Dataset, folds: list[Fold]) -> None:
             lock = fold.lock if world.leads else None
             with alone(lock, f"another process is training {fold.folder}: wait for it, or stop it"):
                 train_crops, val_crops = split_crops(crops, fold.name)
+                kinds, share = cfg.train.forge, cfg.train.forge_share
+                train_crops = with_forgeries(train_crops, kinds, share=share, seed=cfg.seed)
                 precision = _precision(cfg, world)
                 work = Work(cfg, fold, dataset.folder, train_crops, val_crops, made_from, world, precision)
                 (score_fold if fold.is_finished else train_fold)(work)

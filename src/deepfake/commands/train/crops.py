@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from deepfake.console import listed, say
 from deepfake.errors import UserError
 from deepfake.files import rows_digest, sha256
+from deepfake.tables import LANDMARKS
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.run import FULL
 
@@ -44,6 +45,40 @@ def split_crops(crops: pd.DataFrame, fold: str) -> tuple[pd.DataFrame, pd.DataFr
     if fold != FULL and crops[held_out].label.nunique() < 2:
         raise UserError(f"fold {fold} has no crops of one of the classes to validate on: ask for fewer folds")
     return train_crops, crops[held_out].reset_index(drop=True)
+
+
+def with_forgeries(crops: pd.DataFrame, kinds: list[str], *, share: float, seed: int) -> pd.DataFrame:
+    """The crops of a training, with columns `forge` (the kind of forgery that is made of the row's crop, "" = none) and
+    `real` (the row number of the crop that it is made from, else its own).
+
+    Each real medium may become a fake of each kind, with all of its crops. So many of these are in that they are
+    `share` of the fake media, or as many as there can be; with a share of 1 the given fakes are left out. UserError
+    where no real can become a fake of some kind.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from deepfake.forge.kinds import KINDS
+
+    kept = crops[crops.label == 0] if kinds and share == 1 else crops
+    kept = kept.assign(forge="").reset_index(drop=True)
+    kept["real"] = np.arange(len(kept))
+    reals, made = kept[kept.label == 0], []
+    landmarks = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
+    for kind in kinds:
+        able = reals[reals[landmarks].notna().all(axis=1)] if KINDS[kind].needs_face else reals
+        if able.empty:
+            raise UserError(f"train.forge=[{kind}] needs faces with landmarks, and no real crop has them: leave it out")
+        names = able.media_id + f" {kind}"
+        made.append(able.assign(media_id=names, label=1, method=kind, forge=kind))
+    if not made:
+        return kept
+    forged = pd.concat(made)
+    media, given = np.sort(forged.media_id.unique()), kept.media_id[kept.label == 1].nunique()
+    if share < 1:
+        count = min(len(media), max(1, round(given * share / (1 - share))))
+        media = np.random.default_rng(seed).choice(media, count, replace=False)
+    return pd.concat([kept, forged[forged.media_id.isin(media)]], ignore_index=True)
 
 
 def inputs_of(dataset: Dataset) -> dict[str, str]:

@@ -93,6 +93,7 @@ def training_batches(cfg: Config, crops: pd.DataFrame, world: World) -> EpochBat
 def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpec) -> CropDataset:
     """Crops as training sees them; their paths are relative to the folder. UserError when settings ask for pairs that
     are not there."""
+    from deepfake.forge.kinds import KINDS
     from deepfake.learn.augment import build_augment
     from deepfake.learn.pairs import aligned_twins
 
@@ -106,14 +107,18 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
             f"augment.pair_mixup={cfg.augment.pair_mixup}, but no fake has a crop at its original's place: extract "
             f"with extract.reuse_boxes=true (needs media that name their originals), or leave it out"
         )
+    needs_faces = any(KINDS[kind].needs_face for kind in cfg.train.forge)
+    asks_landmarks = cfg.augment.erase_parts or cfg.augment.erase_half or needs_faces
     return crop_data(
         folder,
         crops,
         spec,
         seed=cfg.seed,
         augment=build_augment(**{name: value for name, value in settings.items() if name not in in_batches | before}),
-        landmarks=_landmarks(cfg, crops) if cfg.augment.erase_parts or cfg.augment.erase_half else None,
+        landmarks=_landmarks(cfg, crops) if asks_landmarks else None,
         twins=twins,
+        forge=crops.forge.tolist(),
+        reals=crops.real.to_numpy(),
         **{name: settings[name] for name in before},
     )
 

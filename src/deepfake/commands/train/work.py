@@ -71,7 +71,9 @@ def resume(work: Work, trainer: Trainer) -> None:
     if state is None:
         count, spec = work.train_crops.media_id.nunique(), trainer.detector.spec
         what = f"{spec.name} at {spec.image_size} px on {trainer.precision.device}"
-        say("train", f"fold {work.name}: {len(work.train_crops)} crops of {count} media, {what}")
+        forged = (work.train_crops.forge != "").sum()
+        made = f", {forged} forged as it goes" if forged else ""
+        say("train", f"fold {work.name}: {len(work.train_crops)} crops of {count} media{made}, {what}")
     else:
         trainer.load_state(state["trainer"])
         work.history, work.best = state["history"], state["best"]
@@ -138,7 +140,9 @@ def _save_best(work: Work, detector: Detector) -> None:
     from deepfake.learn.checkpoint import save_detector
     from deepfake.score.fallback import prior_logit
 
-    labels = work.train_crops.groupby("media_id").label.first()
+    crops = work.train_crops
+    given = crops[crops.forge == ""]
+    labels = (given if given.label.nunique() > 1 else crops).groupby("media_id").label.first()
     metadata = {
         "dataset": work.cfg.dataset,
         "fold": work.name,

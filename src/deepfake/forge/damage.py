@@ -1,0 +1,125 @@
+"""What happens to pictures on their way: resized, compressed, blurred, sharpened, in chains of random strength."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from deepfake.forge.arrays import Array, Image
+
+DOWN = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+UP = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
+
+
+def damage(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """The picture after one to three steps, drawn anew each time. The same state of `rng` gives the same steps and
+    strengths, so that a real picture and its forgery can go the same way. Shape: (H, W, 3)."""
+    steps = rng.choice(len(STEPS), size=int(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2])), replace=False, p=CHANCES)
+    seeds = rng.integers(2**32, size=len(steps))
+    for step, seed in zip(steps, seeds, strict=True):  # a stream for each: what one draws does not move the next
+        picture_HW3 = STEPS[step](picture_HW3, np.random.default_rng(seed))
+    return picture_HW3
+
+
+def shrink_and_enlarge(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Down to 0.4 to 0.95 of the size, and up again."""
+    height, width = picture_HW3.shape[:2]
+    scale, down, up = rng.uniform(0.4, 0.95), rng.choice(DOWN), rng.choice(UP)
+    small = (max(8, round(width * scale)), max(8, round(height * scale)))
+    return cv2.resize(cv2.resize(picture_HW3, small, interpolation=int(down)), (width, height), interpolation=int(up))
+
+
+def zoom(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Enlarged by 1.05 to 1.7, the middle cut out: what a larger copy of the picture shows in a window."""
+    height, width = picture_HW3.shape[:2]
+    scale, up = rng.uniform(1.05, 1.7), rng.choice(UP)
+    rows, columns = max(8, round(height / scale)), max(8, round(width / scale))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    window = picture_HW3[top : top + rows, left : left + columns]
+    return cv2.resize(window, (width, height), interpolation=int(up))
+
+
+def jpeg(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Quality 40 to 98, most often high; chroma subsampled or not."""
+    quality = int(98 - 58 * rng.beta(1, 1.5))
+    sampling = int(rng.choice([cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]))
+    return _encoded(
+        picture_HW3, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    )
+
+
+def webp(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Quality 40 to 98."""
+    return _encoded(picture_HW3, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(98 - 58 * rng.beta(1, 1.5))])
+
+
+def blur(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Gaussian, σ 0.3 to 2 px."""
+    return cv2.GaussianBlur(picture_HW3, (0, 0), float(0.3 + 1.7 * rng.beta(1, 2)))
+
+
+def motion(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Along a line of 3 to 7 px in any direction."""
+    length, angle = rng.uniform(3, 7), rng.uniform(0, np.pi)
+    down, right = np.mgrid[-4:5, -4:5]
+    along = down * np.sin(angle) + right * np.cos(angle)
+    beside = down * np.cos(angle) - right * np.sin(angle)
+    kernel = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(1 - np.abs(beside), 0, 1)
+    return cv2.filter2D(picture_HW3, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+
+
+def noise(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Of a sensor: σ 1 to 10 levels, half of the time the same in all channels."""
+    channels = int(rng.choice([1, 3]))
+    grain = rng.standard_normal((*picture_HW3.shape[:2], channels), np.float32) * (1 + 9 * rng.beta(1, 2))
+    return _clipped(picture_HW3 + grain)
+
+
+def sharpen(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Unsharp mask of σ 0.7 to 2 px."""
+    picture = picture_HW3.astype(np.float32)
+    soft = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.7, 2)))
+    return _clipped(picture + float(rng.uniform(0.2, 1)) * (picture - soft))
+
+
+def chroma(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Colours at half or a quarter of the resolution, as video and messengers keep them."""
+    height, width = picture_HW3.shape[:2]
+    ycc = cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2YCrCb)
+    step = int(rng.choice([2, 4]))
+    small = cv2.resize(ycc[..., 1:], (max(1, width // step), max(1, height // step)), interpolation=cv2.INTER_AREA)
+    ycc[..., 1:] = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB)
+
+
+def tone(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Gamma 0.7 to 1.4, contrast and brightness by up to a fifth, a cast of colour by up to a twentieth."""
+    levels = (np.arange(256) / 255) ** np.exp(rng.uniform(np.log(0.7), np.log(1.4)))
+    levels = (levels - 0.5) * rng.uniform(0.8, 1.2) + 0.5 + rng.uniform(-0.1, 0.1)
+    tables = 255 * levels[:, None] * rng.uniform(0.95, 1.05, 3)
+    return cv2.LUT(picture_HW3, _clipped(tables).reshape(1, 256, 3))
+
+
+def grey(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """Without colour."""
+    return cv2.cvtColor(cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+Step = Callable[[Image, np.random.Generator], Image]
+_WEIGHTS: dict[Step, float] = {
+    **{shrink_and_enlarge: 3, zoom: 1.5, jpeg: 4, webp: 1, blur: 1.5, motion: 0.5},
+    **{noise: 1.5, sharpen: 1, chroma: 0.5, tone: 1.5, grey: 0.3},
+}
+STEPS: tuple[Step, ...] = tuple(_WEIGHTS)
+CHANCES = np.array(list(_WEIGHTS.values())) / sum(_WEIGHTS.values())
+
+
+def _encoded(picture_HW3: Image, suffix: str, flags: list[int]) -> Image:
+    _, data = cv2.imencode(suffix, cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2BGR), flags)
+    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def _clipped(values: Array) -> Image:
+    return np.clip(values + 0.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,53 @@
+"""The forgeries that training makes out of real crops, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deepfake.forge.arrays import Array, Image
+from deepfake.forge.points import FacePoints
+from deepfake.forge.self_blend import sample_self_blend, self_blend
+from deepfake.forge.upsample import sample_upsample, upsample
+
+SAVED = 0.7  # share of forgeries that are saved as JPEG once, as most real pictures were
+SAVED_QUALITY = (75, 97)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a real crop becomes a fake."""
+
+    about: str
+    needs_face: bool
+    """Whether it has to know the five landmarks."""
+    forge: Callable[[Image, Array, np.random.Generator], Image]
+    """(crop_HW3, five landmarks (5, 2) in px of the crop or NaN, rng) → the forged crop, of the same shape."""
+
+
+def _self_blend(crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:
+    return self_blend(crop_HW3, FacePoints.from_five(five_52), sample_self_blend(rng))
+
+
+def _upsample(crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:
+    return upsample(crop_HW3, sample_upsample(rng), rng)
+
+
+KINDS = {
+    "self_blend": Kind("a changed copy of the face, blended over itself", True, _self_blend),
+    "upsample": Kind("the whole crop, shrunk and enlarged as generators enlarge", False, _upsample),
+}
+
+
+def forge(kind: str, crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:
+    """A fake of one of KINDS from a real crop; mostly saved as JPEG once, as the real one was. The same for the same
+    state of `rng`."""
+    forged = KINDS[kind].forge(crop_HW3, five_52, rng)
+    if rng.random() >= SAVED:
+        return forged
+    quality = int(rng.integers(*SAVED_QUALITY, endpoint=True))
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(forged, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
+    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

@@ -1,0 +1,120 @@
+"""A picture as the last layers of a generator would have made it: shrunk, and enlarged by convolutions of stride 2.
+
+Whatever a generator draws, its last layers enlarge it, and each way to enlarge leaves replicas of the coarse spectrum
+behind (Odena et al. 2016; Zhang et al. 2019, whose simulator AutoGAN this follows without training). Real pictures that
+went this way are fakes to learn from: same content, same sharpness (see spectrum.match_bands), other traces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deepfake.forge.arrays import Array, Image
+from deepfake.forge.spectrum import match_bands
+
+# One-dimensional kernels that enlarge twofold, applied to a signal with zeros between its samples.
+KERNELS = {
+    "nearest": (1.0, 1.0),
+    "linear": (0.25, 0.75, 0.75, 0.25),
+    "corners": (0.5, 1.0, 0.5),
+    "cubic": (-0.0352, -0.1055, 0.2930, 0.8477, 0.8477, 0.2930, -0.1055, -0.0352),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One enlargement by two: a kernel, then a convolution of the decoder."""
+
+    kernel: str
+    uneven: tuple[float, float, float, float]
+    """Gains on even and odd rows, even and odd columns, near 1, as transposed convolutions have them."""
+    taps: tuple[float, ...]
+    """The 3 × 3 convolution that follows, near a single 1."""
+    mix: tuple[float, ...]
+    """The 3 × 3 matrix over channels."""
+    skip: float
+    """Share of the detail which the shrinking took that comes back: generators draw detail anew at each size."""
+
+
+@dataclass(frozen=True)
+class UpsampleParams:
+    """How a picture is shrunk and enlarged again."""
+
+    stages: tuple[Stage, ...]
+    """The coarsest first."""
+    sigma: float = 0.9
+    """Of the low pass before each halving, px."""
+    offset_xy: tuple[int, int] = (0, 0)
+    """Where the coarse grid begins, px."""
+    noise: float = 0.5
+    """Deviation of what the decoder adds, levels of 255."""
+    share: float = 1.0
+    """Of the forgery, where it is mixed with the real picture."""
+
+
+def sample_upsample(rng: np.random.Generator) -> UpsampleParams:
+    """Draw a decoder of one to three stages; only the last may lose much of the detail."""
+    count = int(rng.choice([1, 2, 3], p=[0.4, 0.35, 0.25]))
+    return UpsampleParams(
+        stages=tuple(_sample_stage(rng, is_last=number == count - 1) for number in range(count)),
+        sigma=float(rng.uniform(0.5, 1.1)),
+        offset_xy=tuple(rng.integers(0, 2**count, 2).tolist()),
+        noise=float(rng.uniform(0, 1.5)),
+        share=float(rng.choice([1.0, rng.uniform(0.4, 1.0)], p=[0.7, 0.3])),
+    )
+
+
+def _sample_stage(rng: np.random.Generator, *, is_last: bool) -> Stage:
+    strength = (0.02 if is_last else 0.004) * rng.choice([0.0, 0.25, 1.0])
+    taps = rng.normal(0, 0.04, 9)
+    taps[4] += 1.0
+    return Stage(
+        kernel=str(rng.choice(list(KERNELS), p=[0.35, 0.25, 0.2, 0.2])),
+        uneven=tuple((1 + rng.normal(0, strength, 4)).tolist()),
+        taps=tuple((taps / taps.sum()).tolist()),
+        mix=tuple((np.eye(3) + rng.normal(0, 0.01, (3, 3))).ravel().tolist()),
+        skip=float(rng.uniform(0.0, 0.9) if is_last else rng.uniform(0.7, 1.0)),
+    )
+
+
+def upsample(picture_HW3: Image, params: UpsampleParams, rng: np.random.Generator) -> Image:
+    """The picture through a decoder, as sharp as it was. rng: of the noise. Sides below 2 ** stages px stay as they
+    are. Shape: (H, W, 3)."""
+    height, width = picture_HW3.shape[:2]
+    step = 2 ** len(params.stages)
+    left, top = params.offset_xy
+    padded = cv2.copyMakeBorder(
+        picture_HW3, top, -(height + top) % step, left, -(width + left) % step, cv2.BORDER_REFLECT_101
+    ).astype(np.float32)
+    levels = [padded]
+    for _ in params.stages:
+        levels.append(cv2.GaussianBlur(levels[-1], (5, 5), params.sigma)[::2, ::2])
+    forged = levels.pop()
+    for stage in params.stages:
+        detail = levels.pop()
+        detail = detail - cv2.pyrUp(cv2.pyrDown(detail))
+        forged = enlarge(forged, stage) + stage.skip * detail
+    forged = forged[top : top + height, left : left + width]
+    forged = forged + params.noise * rng.standard_normal(forged.shape, np.float32)
+    forged = match_bands(forged, picture_HW3)
+    mixed = picture_HW3 + params.share * (forged - picture_HW3)
+    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+
+
+def enlarge(picture_HW3: Array, stage: Stage) -> Array:
+    """Twice the size: zeros between the pixels, then the stage's kernels. Shape: (2H, 2W, 3)."""
+    height, width = picture_HW3.shape[:2]
+    sparse = np.zeros((2 * height, 2 * width, 3), np.float32)
+    sparse[::2, ::2] = picture_HW3
+    kernel = np.array(KERNELS[stage.kernel], np.float32)
+    anchor = ((len(kernel) - 1) // 2,) * 2  # of an even length: the samples lie half a pixel beside
+    border = cv2.BORDER_REFLECT_101
+    large = cv2.sepFilter2D(sparse, -1, kernel, kernel, anchor=anchor, borderType=border)
+    gains = np.array(stage.uneven, np.float32)
+    large *= np.tile(gains[:2], height)[:, None, None]
+    large *= np.tile(gains[2:], width)[None, :, None]
+    large = cv2.filter2D(large, -1, np.array(stage.taps, np.float32).reshape(3, 3), borderType=border)
+    return cv2.transform(large, np.array(stage.mix, np.float32).reshape(3, 3))
