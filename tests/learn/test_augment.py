@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.learn.augment import FRONTAL_XY, build_augment, compress, erase_half, erase_part, stretch, zoom
+from deepfake.forge.arrays import save_as_jpeg
+from deepfake.learn.augment import FRONTAL_XY, build_augment, erase_half, erase_part, stretch, zoom
 
 NONE = {
     "hflip": 0.0,
@@ -165,9 +166,9 @@ def test_jpeg_spares_brightness_and_thins_out_colour_as_files_do():
     columns = np.arange(32) % 2 == 0
     grey = np.where(columns[None, :, None], 200, 100).repeat(32, 0).repeat(3, 2).astype(np.uint8)
     coloured = np.where(columns[None, :, None], (150, 76, 0), (0, 136, 100)).repeat(32, 0).astype(np.uint8)
-    assert np.abs(compress(grey, 95).astype(int) - grey).mean() < 4
-    assert np.abs(compress(coloured, 95).astype(int) - coloured).mean() > 20
-    luma = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(int) for image in (compress(coloured, 95), coloured)]
+    assert np.abs(save_as_jpeg(grey, 95).astype(int) - grey).mean() < 4
+    assert np.abs(save_as_jpeg(coloured, 95).astype(int) - coloured).mean() > 20
+    luma = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(int) for image in (save_as_jpeg(coloured, 95), coloured)]
     assert np.abs(luma[0] - luma[1]).mean() < 4
 
 

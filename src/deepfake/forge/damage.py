@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
+from deepfake.forge.arrays import Image, encoded, to_image
 
 DOWN = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 UP = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
@@ -45,14 +45,12 @@ def jpeg(picture_HW3: Image, rng: np.random.Generator) -> Image:
     """Quality 40 to 98, most often high; chroma subsampled or not."""
     quality = int(98 - 58 * rng.beta(1, 1.5))
     sampling = int(rng.choice([cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]))
-    return _encoded(
-        picture_HW3, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-    )
+    return encoded(picture_HW3, ".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling])
 
 
 def webp(picture_HW3: Image, rng: np.random.Generator) -> Image:
     """Quality 40 to 98."""
-    return _encoded(picture_HW3, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(98 - 58 * rng.beta(1, 1.5))])
+    return encoded(picture_HW3, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(98 - 58 * rng.beta(1, 1.5))])
 
 
 def blur(picture_HW3: Image, rng: np.random.Generator) -> Image:
@@ -74,14 +72,14 @@ def noise(picture_HW3: Image, rng: np.random.Generator) -> Image:
     """Of a sensor: σ 1 to 10 levels, half of the time the same in all channels."""
     channels = int(rng.choice([1, 3]))
     grain = rng.standard_normal((*picture_HW3.shape[:2], channels), np.float32) * (1 + 9 * rng.beta(1, 2))
-    return _clipped(picture_HW3 + grain)
+    return to_image(picture_HW3 + grain)
 
 
 def sharpen(picture_HW3: Image, rng: np.random.Generator) -> Image:
     """Unsharp mask of σ 0.7 to 2 px."""
     picture = picture_HW3.astype(np.float32)
     soft = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.7, 2)))
-    return _clipped(picture + float(rng.uniform(0.2, 1)) * (picture - soft))
+    return to_image(picture + float(rng.uniform(0.2, 1)) * (picture - soft))
 
 
 def chroma(picture_HW3: Image, rng: np.random.Generator) -> Image:
@@ -99,7 +97,7 @@ def tone(picture_HW3: Image, rng: np.random.Generator) -> Image:
     levels = (np.arange(256) / 255) ** np.exp(rng.uniform(np.log(0.7), np.log(1.4)))
     levels = (levels - 0.5) * rng.uniform(0.8, 1.2) + 0.5 + rng.uniform(-0.1, 0.1)
     tables = 255 * levels[:, None] * rng.uniform(0.95, 1.05, 3)
-    return cv2.LUT(picture_HW3, _clipped(tables).reshape(1, 256, 3))
+    return cv2.LUT(picture_HW3, to_image(tables).reshape(1, 256, 3))
 
 
 def grey(picture_HW3: Image, rng: np.random.Generator) -> Image:
@@ -114,12 +112,3 @@ _WEIGHTS: dict[Step, float] = {
 }
 STEPS: tuple[Step, ...] = tuple(_WEIGHTS)
 CHANCES = np.array(list(_WEIGHTS.values())) / sum(_WEIGHTS.values())
-
-
-def _encoded(picture_HW3: Image, suffix: str, flags: list[int]) -> Image:
-    _, data = cv2.imencode(suffix, cv2.cvtColor(picture_HW3, cv2.COLOR_RGB2BGR), flags)
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
-def _clipped(values: Array) -> Image:
-    return np.clip(values + 0.5, 0, 255).astype(np.uint8)

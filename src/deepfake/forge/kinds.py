@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from deepfake.forge.arrays import Array, Image
 from deepfake.forge.points import FacePoints
 from deepfake.forge.self_blend import sample_self_blend, self_blend
 from deepfake.forge.upsample import sample_upsample, upsample
-
-SAVED = 0.7  # share of forgeries that are saved as JPEG once, as most real pictures were
-SAVED_QUALITY = (75, 97)
 
 
 @dataclass(frozen=True)
@@ -43,11 +39,5 @@ KINDS = {
 
 
 def forge(kind: str, crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:
-    """A fake of one of KINDS from a real crop; mostly saved as JPEG once, as the real one was. The same for the same
-    state of `rng`."""
-    forged = KINDS[kind].forge(crop_HW3, five_52, rng)
-    if rng.random() >= SAVED:
-        return forged
-    quality = int(rng.integers(*SAVED_QUALITY, endpoint=True))
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(forged, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    """A fake of one of KINDS from a real crop; the same for the same state of `rng`."""
+    return KINDS[kind].forge(crop_HW3, five_52, rng)

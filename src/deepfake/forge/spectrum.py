@@ -4,51 +4,63 @@ from __future__ import annotations
 
 from functools import cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfake.forge.arrays import Array, Image
 
 BANDS = 40  # rings from the constant to the finest diagonal
-FINE = 512  # steps of the radius between which a gain does not change
+SECTORS = 3  # of a ring: along the rows, across, along the columns
+LEAST = 1e-6  # energy that counts as none
 
 
 @cache
-def _radius_HW(height: int, width: int) -> NDArray[np.intp]:
-    """How fine each coefficient of a cosine transform is, 0 to FINE - 1. Shape: (H, W)."""
-    rows, columns = np.arange(height) / height, np.arange(width) / width  # 1 = Nyquist
-    return (FINE * np.hypot(rows[:, None], columns) / np.sqrt(2)).astype(np.intp)
+def _places(height: int, width: int) -> tuple[Array, Array, NDArray[np.intp], Array]:
+    """Where each coefficient of a cosine transform lies: sector and ring in units of cells, 0 = the first's middle,
+    shapes (H, W); the number of its cell, (H * W,); and how many lie in each cell, (BANDS * SECTORS,)."""
+    rows, columns = np.meshgrid(np.arange(height) / height, np.arange(width) / width, indexing="ij")  # 1 = Nyquist
+    ring = BANDS * np.hypot(rows, columns) / np.sqrt(2)
+    sector = SECTORS * np.arctan2(rows, columns) / (np.pi / 2 * (1 + 1e-6))
+    cell = ring.astype(np.intp) * SECTORS + sector.astype(np.intp)
+    counts = np.maximum(np.bincount(cell.ravel(), minlength=BANDS * SECTORS), 1)
+    middle = (sector - 0.5).astype(np.float32), (ring - 0.5).astype(np.float32)
+    return *middle, cell.ravel(), counts
 
 
-@cache
-def _counts(height: int, width: int) -> NDArray[np.intp]:
-    radius = _radius_HW(height, width).ravel()
-    return np.bincount(radius * BANDS // FINE, minlength=BANDS)
+def energies(picture_HW3: Array | Image) -> Array:
+    """Mean square of the cosine transform's coefficients (type II, orthonormal) of each channel, in each ring, coarse
+    to fine, and each sector of it. Shape: (3, BANDS, SECTORS)."""
+    return np.stack([_energies(part) for part in _coefficients(picture_HW3)])
 
 
-def band_energies(coefficients_HW: Array) -> Array:
-    """Mean square of the coefficients (type-II cosine transform) of each ring, coarse to fine. Shape: (BANDS,)."""
-    fine = np.bincount(_radius_HW(*coefficients_HW.shape).ravel(), (coefficients_HW**2).ravel(), FINE)
-    sums = np.bincount(np.arange(FINE) * BANDS // FINE, fine, BANDS)
-    return sums / np.maximum(_counts(*coefficients_HW.shape), 1)
+def _energies(coefficients_HW: Array) -> Array:
+    _, _, cell, counts = _places(*coefficients_HW.shape)
+    return (np.bincount(cell, np.square(coefficients_HW).ravel(), len(counts)) / counts).reshape(BANDS, SECTORS)
 
 
-def match_bands(forged_HW3: Array, real_HW3: Array | Image, *, most: float = 12.0) -> Array:
-    """The forged picture with the energy of the real one in each ring of frequencies, channel by channel.
+def with_energies(picture_HW3: Array | Image, wanted: Array, *, most: float = 12.0) -> Array:
+    """The picture with the wanted energies (see energies); gains run smoothly from one cell to the next.
 
-    So the two are as sharp as each other: a detector that is taught on them cannot go by blur alone, only by how the
-    energy lies within a ring (replicas, grids) and by what hangs together with what. most: largest gain of a ring.
-    Shapes: (H, W, 3), 0..255.
+    So a forgery is as sharp as the real picture that it was made from: a detector that is taught on the two cannot go
+    by blur alone, only by how the energy lies within a cell (replicas, grids) and by what hangs together with what.
+    most: largest gain. Shape: (H, W, 3), 0..255, not clipped.
     """
-    from scipy.fft import dctn, idctn
+    from scipy.fft import idctn
 
-    forged, real = (
-        dctn(picture.astype(np.float32), axes=(0, 1), norm="ortho", workers=1) for picture in (forged_HW3, real_HW3)
-    )
-    radius, middles = _radius_HW(*forged.shape[:2]), (np.arange(BANDS) + 0.5) / BANDS * FINE
-    for channel in range(3):
-        have, want = (band_energies(part[..., channel]) for part in (forged, real))
-        gains = (0.5 * np.log((want + 1e-6) / (have + 1e-6))).clip(-np.log(most), np.log(most))
+    parts = _coefficients(picture_HW3)
+    sector, ring, _, _ = _places(*parts.shape[1:])
+    for part, want in zip(parts, wanted, strict=True):
+        gains = (0.5 * np.log((want + LEAST) / (_energies(part) + LEAST))).clip(-np.log(most), np.log(most))
         gains[0] = 0.0  # brightness and the coarsest shading stay
-        forged[..., channel] *= np.exp(np.interp(np.arange(FINE), middles, gains)).astype(np.float32)[radius]
-    return idctn(forged, axes=(0, 1), norm="ortho", workers=1)
+        table = np.exp(gains).astype(np.float32)
+        part *= cv2.remap(table, sector, ring, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(idctn(parts, axes=(1, 2), norm="ortho", workers=1).transpose(1, 2, 0))
+
+
+def _coefficients(picture_HW3: Array | Image) -> Array:
+    """The cosine transform of each channel. Shape: (3, H, W), float32."""
+    from scipy.fft import dctn
+
+    channels = np.ascontiguousarray(picture_HW3.transpose(2, 0, 1), np.float32)
+    return dctn(channels, axes=(1, 2), norm="ortho", overwrite_x=True, workers=1)

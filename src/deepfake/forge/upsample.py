@@ -2,7 +2,7 @@
 
 Whatever a generator draws, its last layers enlarge it, and each way to enlarge leaves replicas of the coarse spectrum
 behind (Odena et al. 2016; Zhang et al. 2019, whose simulator AutoGAN this follows without training). Real pictures that
-went this way are fakes to learn from: same content, same sharpness (see spectrum.match_bands), other traces.
+went this way are fakes to learn from: same content, same sharpness (see spectrum.with_energies), other traces.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
-from deepfake.forge.spectrum import match_bands
+from deepfake.forge.arrays import Array, Image, save_as_jpeg, to_image
+from deepfake.forge.spectrum import energies, with_energies
 
 # One-dimensional kernels that enlarge twofold, applied to a signal with zeros between its samples.
 KERNELS = {
@@ -51,6 +51,8 @@ class UpsampleParams:
     """Where the coarse grid begins, px."""
     noise: float = 0.5
     """Deviation of what the decoder adds, levels of 255."""
+    quality: int | None = None
+    """Of the JPEG as which the forgery is saved, as most real pictures were; None = it is not."""
     share: float = 1.0
     """Of the forgery, where it is mixed with the real picture."""
 
@@ -63,6 +65,7 @@ def sample_upsample(rng: np.random.Generator) -> UpsampleParams:
         sigma=float(rng.uniform(0.5, 1.1)),
         offset_xy=tuple(rng.integers(0, 2**count, 2).tolist()),
         noise=float(rng.uniform(0, 1.5)),
+        quality=int(rng.integers(75, 98)) if rng.random() < 0.7 else None,
         share=float(rng.choice([1.0, rng.uniform(0.4, 1.0)], p=[0.7, 0.3])),
     )
 
@@ -99,9 +102,13 @@ def upsample(picture_HW3: Image, params: UpsampleParams, rng: np.random.Generato
         forged = enlarge(forged, stage) + stage.skip * detail
     forged = forged[top : top + height, left : left + width]
     forged = forged + params.noise * rng.standard_normal(forged.shape, np.float32)
-    forged = match_bands(forged, picture_HW3)
-    mixed = picture_HW3 + params.share * (forged - picture_HW3)
-    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    wanted = energies(picture_HW3)
+    forged = with_energies(forged, wanted)
+    if params.share < 1 or params.quality is not None:  # both take some of the finest detail again
+        forged = picture_HW3 + params.share * (forged - picture_HW3)
+        forged = forged if params.quality is None else save_as_jpeg(to_image(forged), params.quality)
+        forged = with_energies(forged, wanted)
+    return to_image(forged)
 
 
 def enlarge(picture_HW3: Array, stage: Stage) -> Array:

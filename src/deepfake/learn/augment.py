@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from deepfake.forge.arrays import save_as_jpeg
 from deepfake.forge.damage import damage
 
 Augment = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
@@ -90,8 +91,8 @@ class _Augment:
         crop_HWC = self.compose(image=crop_HWC)["image"]
         if rng.random() < self.damage:
             crop_HWC = damage(crop_HWC, np.random.default_rng((*seed, word)))
-        if rng.random() < self.jpeg:
-            crop_HWC = compress(crop_HWC, int(rng.integers(*self.jpeg_quality_range, endpoint=True)))
+        if rng.random() < self.jpeg:  # not albumentations' own: it takes red for blue, and so spares other detail
+            crop_HWC = save_as_jpeg(crop_HWC, int(rng.integers(*self.jpeg_quality_range, endpoint=True)))
         return crop_HWC
 
 
@@ -132,14 +133,6 @@ def stretch(crop_HWC: np.ndarray, **_: Any) -> np.ndarray:  # albumentations add
         return crop_HWC
     values = (np.arange(256) - low) * (255 / (high - low))
     return cv2.LUT(crop_HWC, values.round().clip(0, 255).astype(np.uint8))
-
-
-def compress(crop_HWC: np.ndarray, quality: int) -> np.ndarray:
-    """The crop after JPEG compression of quality 1 to 100."""
-    # Not albumentations' own: it takes red for blue, and so spares other detail than the world's files do.
-    crop_BGR = cv2.cvtColor(crop_HWC, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", crop_BGR, (cv2.IMWRITE_JPEG_QUALITY, quality))
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def erase_part(crop_HWC: np.ndarray, landmarks_xy: np.ndarray, rng: np.random.Generator) -> np.ndarray:

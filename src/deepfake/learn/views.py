@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
-from deepfake.learn.augment import compress
+from deepfake.forge.arrays import save_as_jpeg
 from deepfake.learn.models import Detector
 
 JPEG_QUALITY = 75
@@ -65,7 +65,7 @@ def five_crop(images_NCHW: torch.Tensor) -> list[torch.Tensor]:
 def jpeg(images_NCHW: torch.Tensor) -> list[torch.Tensor]:
     """Compressed once more, at quality 75; on the CPU."""
     crops_NHWC = images_NCHW.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    shown = torch.stack([torch.from_numpy(compress(crop_HWC, JPEG_QUALITY)) for crop_HWC in crops_NHWC])
+    shown = torch.stack([torch.from_numpy(save_as_jpeg(crop_HWC, JPEG_QUALITY)) for crop_HWC in crops_NHWC])
     return [_as_given(images_NCHW, shown.permute(0, 3, 1, 2))]
 
 

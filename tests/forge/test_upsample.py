@@ -1,0 +1,94 @@
+"""Pictures through a decoder's up-sampling: as sharp as before, with its traces, the same for the same draws."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from deepfake.forge.arrays import save_as_jpeg
+from deepfake.forge.kinds import KINDS, forge
+from deepfake.forge.spectrum import energies, with_energies
+from deepfake.forge.upsample import Stage, UpsampleParams, sample_upsample, upsample
+from deepfake.tables import FORGERIES
+
+PLAIN = (0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+NOWHERE = np.full((5, 2), np.nan)
+
+
+def scene(seed, height=128, width=120):
+    """Discs on a ground whose spectrum falls as that of photographs, with a camera's noise."""
+    rng = np.random.default_rng(seed)
+    shape, fineness = (height, width, 3), np.hypot(*np.meshgrid(np.fft.fftfreq(width), np.fft.fftfreq(height)))
+    noise = np.fft.fft2(rng.standard_normal(shape), axes=(0, 1))
+    ground = np.fft.ifft2(noise / (0.02 + fineness)[..., None], axes=(0, 1)).real
+    picture = 128 + 40 * ground / ground.std()
+    for _ in range(6):
+        middle, radius = rng.integers(0, 120, 2).tolist(), int(rng.integers(5, 40))
+        cv2.circle(picture, middle, radius, rng.integers(0, 256, 3).tolist(), cv2.FILLED, cv2.LINE_AA)
+    return np.clip(cv2.GaussianBlur(picture, (0, 0), 0.8) + rng.normal(0, 3, shape), 0, 255).astype(np.uint8)
+
+
+def bands(picture):
+    return energies(picture)[1].mean(1)
+
+
+def test_every_kind_is_named_and_tells_what_it_is():
+    assert tuple(KINDS) == FORGERIES
+    assert all(kind.about for kind in KINDS.values())
+
+
+@pytest.mark.parametrize("shape", [(128, 120), (97, 131), (24, 40)])
+def test_a_forgery_has_the_pictures_shape_and_is_the_same_for_the_same_draws(shape):
+    picture = scene(0, *shape)
+    one, same, other = (forge("upsample", picture, NOWHERE, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert one.shape == picture.shape and one.dtype == np.uint8
+    assert (one == same).all() and (one != other).any() and (one != picture).any()
+
+
+def test_a_forgery_is_as_sharp_as_its_picture_in_every_band():
+    for seed in range(20):
+        rng, picture = np.random.default_rng(seed), scene(seed)
+        forged = upsample(picture, sample_upsample(rng), rng)
+        apart = np.log(bands(forged)[1:] / bands(picture)[1:])
+        assert np.abs(apart).mean() < 0.2, seed
+        assert cv2.PSNR(forged, picture) > 15, seed
+
+
+def test_a_picture_takes_on_the_energies_of_another_and_keeps_its_brightness():
+    picture, soft = scene(3), cv2.GaussianBlur(scene(3), (0, 0), 0.7)
+    matched = with_energies(soft, energies(picture))
+    np.testing.assert_allclose(np.log(bands(matched)[1:36]), np.log(bands(picture)[1:36]), atol=0.5)
+    assert bands(soft)[25] < 0.5 * bands(picture)[25]
+    assert np.abs(matched.mean() - soft.mean()) < 0.5
+    np.testing.assert_allclose(with_energies(picture, energies(picture)), picture, atol=0.02)
+
+
+def test_uneven_gains_show_as_peaks_at_the_ends_of_the_spectrum():
+    def peak(picture):
+        spectrum = np.abs(np.fft.fft2(picture[..., 1].astype(float) - picture[..., 1].mean()))
+        return spectrum[64, 0] / np.median(spectrum[60:69, 0:9])
+
+    picture = scene(5, 128, 128)
+    stage = Stage("linear", (0.95, 1.05, 0.95, 1.05), PLAIN, (1, 0, 0, 0, 1, 0, 0, 0, 1), skip=0.5)
+    forged = upsample(picture, UpsampleParams((stage,)), np.random.default_rng(0))
+    assert peak(forged) > 4 * peak(picture)
+
+
+def test_a_forgery_saved_as_jpeg_is_as_sharp_as_a_picture_that_was_too():
+    """By the variance of the Laplacian, which is what sharpness is measured by."""
+    apart = []
+    for seed in range(30):
+        picture = save_as_jpeg(scene(seed), 92)
+        forged = forge("upsample", picture, NOWHERE, np.random.default_rng(seed))
+        sharp = [cv2.Laplacian(one, cv2.CV_64F).var() for one in (picture, forged)]
+        apart.append(np.log(sharp[1] / sharp[0]))
+    assert abs(np.mean(apart)) < 0.05 and np.std(apart) < 0.15
+
+
+def test_a_face_is_blended_over_itself_and_the_rest_stays():
+    picture = scene(2, 160, 160)
+    five = np.array([[58, 66], [102, 66], [80, 92], [62, 112], [98, 112]], float)
+    changed = [KINDS["self_blend"].forge(picture, five, np.random.default_rng(seed)) != picture for seed in range(4)]
+    inner, outer = np.any(changed, 0)[60:120, 60:100], np.any(changed, 0)[:, :8]
+    assert inner.mean() > 0.8 and not outer.any()
