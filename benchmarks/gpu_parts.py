@@ -217,12 +217,12 @@ class Part:
         return self.run.__doc__.splitlines()[0]
 
 
-PARTS = {
+PARTS = {  # their limits add up to more than gpu.py gives all of them together: hardly one needs the whole of its own
     "tests": Part(tests, 100, 60),
     "detection": Part(detection, 40, 30),
     "training": Part(training, 150, 40),
-    "inference": Part(inference, 130, 60),
-    "extraction": Part(extraction, 100, 40),
+    "inference": Part(inference, 160, 90),
+    "extraction": Part(extraction, 90, 40),
     "demo": Part(demo, 90, 60),
 }
 
