@@ -19,12 +19,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.slow
-def test_a_part_that_fails_is_told_and_the_rest_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_fails_is_told_and_the_rest_is_done(tmp_path: Path) -> None:
     (tmp_path / "facenet_pytorch.py").write_text("raise ImportError('broken on purpose')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("DEEPFAKE_PYTHON", sys.executable)
+    places = {"PYTHONPATH": str(tmp_path), "DEEPFAKE_PYTHON": sys.executable}
     script = REPOSITORY / "benchmarks/gpu.sh"
-    done = run_cold([script, "--tiny", "--out", tmp_path, "detection", "training"], tmp_path)
+    done = run_cold([script, "--tiny", "--out", tmp_path, "detection", "training"], tmp_path, **places)
     assert done.status == 1, done.output
     assert "FAILED: ImportError: broken on purpose" in done.output
     (page,) = tmp_path.glob("gpu-tiny-*.md")
@@ -53,7 +52,6 @@ def test_what_is_missing_is_named_with_the_commands_that_bring_it(gpu, monkeypat
     assert "torch==" not in told and "decord" not in told
 
 
-def test_without_a_card_the_way_to_try_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEEPFAKE_PYTHON", sys.executable)
-    done = run_cold([REPOSITORY / "benchmarks/gpu.sh"], tmp_path)
+def test_without_a_card_the_way_to_try_it_is_named(tmp_path: Path) -> None:
+    done = run_cold([REPOSITORY / "benchmarks/gpu.sh"], tmp_path, DEEPFAKE_PYTHON=sys.executable)
     assert done.status == 1 and "torch sees no CUDA device; --tiny tries out the way on a CPU" in done.output

@@ -239,10 +239,11 @@ def _as_tree(key: str, value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, str) and _takes_words(key):
         value = [value]
     choices = known_knobs()[key].choices if key in known_knobs() else ()
-    if choices and value not in choices:
-        source = f" (in {where})" if where else ""
-        hint = closest(str(value), list(choices))
-        raise UserError(f"{key}={value}{source}; allowed: {', '.join(choices)}.{hint}")
+    for word in (value if isinstance(value, list) else [value]) if choices else ():
+        if word not in choices:
+            source = f" (in {where})" if where else ""
+            hint = closest(str(word), list(choices))
+            raise UserError(f"{key}={word}{source}; allowed: {', '.join(choices)}.{hint}")
     tree: dict[str, Any] = {}
     put(tree, key, value if _is_text(key) else _number(value))
     return tree
@@ -286,7 +287,8 @@ def _show(value: Any) -> str:
 def _type_name(one: Knob) -> str:
     """A knob's type, or the words that are allowed: `int`, `all|train|test`."""
     if one.choices:
-        return "|".join(one.choices)
+        words = "|".join(one.choices)
+        return f"[{words}, …]" if one.kind.startswith("list") else words
     if one.kind.startswith("Literal["):
         return one.kind.removeprefix("Literal[").rstrip("]").replace('"', "").replace("'", "").replace(", ", "|")
     return one.kind

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -84,7 +84,8 @@ def resolved(config: Any) -> dict[str, Any]:
 
 def check(one: Knob) -> None:
     """UserError when a value is none of the choices, or it, or one of several, lies outside its range."""
-    values = one.value if isinstance(one.value, tuple | list) else (one.value,)
+    several = isinstance(one.value, Sequence) and not isinstance(one.value, str)  # OmegaConf has lists of its own
+    values = one.value if several else (one.value,)
     for value in values if one.choices else ():
         if value not in one.choices:
             hint = closest(str(value), list(one.choices))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
+import os
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -42,6 +44,17 @@ def warm_up(*, detecting: bool) -> None:
         forkserver.set_forkserver_preload(libraries)
         with uninterrupted():
             forkserver.ensure_running()
+        atexit.unregister(_end_server)
+        atexit.register(_end_server, os.getpid())
+
+
+def _end_server(of: int) -> None:
+    """The server would take a second to give its libraries back, and whoever reads this program's output by a pipe
+    waits for it."""
+    server = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if server is not None and os.getpid() == of:  # not in a process that was forked from this one
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
 
 
 def context(*, detecting: bool) -> BaseContext:

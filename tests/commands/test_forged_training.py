@@ -36,10 +36,10 @@ def share_of(table):
     return (media != "").mean()
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.6])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.6])  # of 10 given fakes: 2.5, 10 and 15 made ones
 def test_forgeries_are_their_share_of_the_fake_media(share):
     table = with_forgeries(crops(), ["upsample", "self_blend"], share=share, seed=0)
-    assert share_of(table) == pytest.approx(share, abs=0.03)
+    assert share_of(table) == pytest.approx(share, abs=0.04)
     assert (table[table.label == 0].forge == "").all()
 
 

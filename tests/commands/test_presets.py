@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from deepfake.arguments import load_config, presets
+from deepfake.commands.train.crops import with_forgeries
 from deepfake.commands.train.setup import build_model, build_recipe, training_batches, training_data
 from deepfake.errors import UserError
 from deepfake.learn.distributed import ALONE
@@ -66,6 +67,7 @@ def test_a_recipe_trains_two_steps_of_each_phase_without_downloading(name: str, 
     if cfg.augment.random_crop:
         cfg = dataclasses.replace(cfg, augment=dataclasses.replace(cfg.augment, random_crop=24))
     detector, recipe = build_model(cfg), build_recipe(cfg)
+    crops = with_forgeries(crops, cfg.train.forge, share=cfg.train.forge_share, seed=cfg.seed)
     data, batches = training_data(cfg, tmp_path, crops, detector.spec), training_batches(cfg, crops, ALONE)
     collated = [torch.utils.data.default_collate([data[key] for key in keys]) for keys in batches]
     assert [len(batch[0]) for batch in collated] == [8, 8]
@@ -84,6 +86,7 @@ def test_a_recipe_trains_two_steps_of_each_phase_without_downloading(name: str, 
 def test_mixing_of_pairs_is_refused_where_there_are_none(crops: pd.DataFrame, tmp_path: Path):
     cfg = load_config(["preset=dfdc_b4", "data.root=x", f"paths.data={tmp_path / 'data'}", "model.name=test_resnet"])
     spec = resolve_spec("test_resnet", image_size=380)
+    crops = with_forgeries(crops, [], share=1, seed=0)
     assert (training_data(cfg, tmp_path, crops, spec).twins >= 0).sum() == 8
     crops.loc[crops.label == 1, "x0"] += 2  # the fakes' faces lie elsewhere
     with pytest.raises(UserError, match=r"augment\.pair_mixup=0\.3, but no fake has a crop at its original's place"):

@@ -8,6 +8,7 @@ A command says of itself:
   another command's name = that one takes its place.
 - LONG = True, where it can take hours: what is wrong with the commands after it is said before it begins.
 - configure(options, chain), where it has a say in that: the configuration of the whole command line, or None.
+- prepare(cfg), where something that takes a while can be begun before all commands, beside them.
 - check(cfg), where something can be known to be wrong before the work begins: UserError for it.
 - run(cfg, chain): does it, and gives back what a notebook would want of it.
 """
@@ -81,6 +82,9 @@ def run_chain(words: Iterable[str], options: Sequence[str], started_s: float) ->
     chain = Chain(tuple(in_order(words)), started_s)
     commands = [command(name) for name in chain.names]
     cfg = _configured(commands, options, chain)
+    for one in commands:
+        if hasattr(one, "prepare"):
+            one.prepare(cfg)
     given = None
     for number, one in enumerate(commands):
         if getattr(one, "LONG", False):

@@ -9,6 +9,7 @@ from deepfake.commands import Chain
 from deepfake.config import Config
 from deepfake.console import listed, progress, say, share
 from deepfake.pipeline.cropping import Cropper, Cropping, cropped_tables, is_cropped
+from deepfake.processes import warm_up
 from deepfake.provenance import differences, read_provenance
 from deepfake.settings import cropper_of, dataset_of
 from deepfake.workspace.dataset import Dataset
@@ -21,6 +22,12 @@ READS = ("paths", "data", "crop", "extract", "num_workers")
 ORDER = 30
 FILES = "skip"
 LONG = True
+
+
+def prepare(cfg: Config) -> None:
+    """What reads media loads its libraries, for seconds, while commands before this one work."""
+    if not dataset_of(cfg).faces_path.is_file():
+        warm_up(detecting=cfg.crop.mode == "faces")
 
 
 def run(cfg: Config, chain: Chain) -> Dataset:
