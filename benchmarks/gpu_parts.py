@@ -113,10 +113,11 @@ def training(folder: Path, limit_s: float, *, tiny: bool) -> Found:
         tasks = [train.Task("test_efficientnet", 64, 8, 3)]
     else:
         tasks = [train.Task(task.model, task.size, task.batch, 40, task.trains) for task in train.ON_GPU]
-    crops = {side: people.crops(folder / str(side), side, 16 if tiny else 96) for side in (256, 384)}
+    sides = {task.model: 256 if task.size <= 256 else 384 for task in tasks}
+    crops = {side: people.crops(folder / str(side), side, 8 if tiny else 96) for side in sides.values()}
     for task in tasks:
         with tqdm(total=3, desc=task.model, unit=" arm") as bar:
-            results = train.measure(task, crops[256 if task.size <= 256 else 384], 1, bar)
+            results = train.measure(task, crops[sides[task.model]], 1, bar)
         found, name = train.medians(results), f"{task.model} at {task.size} px"
         yield Figure(f"crops a second, {name}, ours", found["b"]["speed"])
         for arm, other, least in (("a", "tensors on the device", 0.9), ("c", "timm", 1.0)):
