@@ -36,12 +36,24 @@ TOTAL_S = 540.0
 OLDEST_TORCH = (2, 4)
 # Packages of requirements.txt that no part needs.
 NOT_NEEDED = {"pytest-xdist", "coverage", "pytest-cov", "mypy", "types-PyYAML", "types-tqdm", "ruff", "matplotlib"}
-MODULES = {"opencv-python-headless": "cv2", "scikit-learn": "sklearn", "pillow": "PIL", "PyYAML": "yaml"}
-# What these need in turn and nothing else here does; pip --no-deps leaves it out.
+MODULES = {  # where they are not called as their package
+    **{"opencv-python-headless": "cv2", "scikit-learn": "sklearn", "pillow": "PIL", "PyYAML": "yaml"},
+    **{"absl-py": "absl", "grpcio": "grpc", "protobuf": "google.protobuf"},
+}
+# What packages need in turn and nothing else here brings; pip --no-deps leaves it out.
 COMPANIONS = {
-    "albumentations": ["albucore==0.0.24", "stringzilla", "simsimd", "pydantic"],
-    "facenet-pytorch": ["requests"],
-    "pytest": ["iniconfig", "pluggy", "packaging", "pygments"],
+    "albumentations": (
+        *("albucore==0.0.24", "stringzilla==5.3.2", "simsimd==6.5.16", "pydantic==2.14.3", "pydantic-core==2.50.4"),
+        *("annotated-types==0.8.0", "typing-inspection==0.4.5", "typing-extensions==4.16.0"),
+    ),
+    "facenet-pytorch": (
+        *("requests==2.34.2", "charset-normalizer==3.5.2", "idna==3.20", "urllib3==2.8.0", "certifi==2026.10.18"),
+    ),
+    "pytest": ("iniconfig==2.3.1", "pluggy==1.7.0", "packaging==26.3", "pygments==2.21.0"),
+    "tensorboard": (
+        *("absl-py==2.5.1", "grpcio==1.85.1", "markdown==3.11.3", "protobuf==7.36.2", "werkzeug==3.1.9"),
+        *("markupsafe==3.0.4", "tensorboard-data-server==0.7.2", "setuptools==84.2.1"),
+    ),
 }
 
 
@@ -53,26 +65,20 @@ def module_of(package: str) -> str:
 
 
 def is_there(package: str) -> bool:
-    return importlib.util.find_spec(module_of(package)) is not None
+    try:
+        return importlib.util.find_spec(module_of(package)) is not None
+    except ModuleNotFoundError:  # of the package that a module lies in
+        return False
 
 
 def missing() -> list[str]:
     """Requirements, as pip takes them, that cannot be imported here; torch and torchvision are not among them."""
     lines = (ROOT / "requirements.txt").read_text().splitlines()
-    pinned = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
-    lacking = []
-    for package, version in pinned.items():
-        if package in NOT_NEEDED | {"torch", "torchvision"} or is_there(package):
-            continue
-        lacking.append(f"{package}=={version}")
-    for package, companions in COMPANIONS.items():
-        lacking += [one for one in companions if package in pinned and not is_there(one.split("==")[0])]
-    if "pydantic" in lacking:  # its core has to be of the very version that it asks for: pip shall choose all four
-        lacking = [one for one in lacking if one != "pydantic"] + PYDANTIC
-    return lacking
-
-
-PYDANTIC = ["pydantic==2.12.5", "pydantic-core==2.41.5", "annotated-types==0.7.0", "typing-inspection==0.4.2"]
+    wanted = [line for line in lines if "==" in line and not line.startswith("#")]
+    wanted += [companion for several in COMPANIONS.values() for companion in several]
+    packages = {line: line.split("==")[0] for line in wanted}
+    left_out = NOT_NEEDED | {"torch", "torchvision"}
+    return [line for line, package in packages.items() if package not in left_out and not is_there(package)]
 
 
 def check() -> None:

@@ -219,12 +219,12 @@ class Part:
 
 
 PARTS = {  # their limits add up to more than gpu.py gives all of them together: hardly one needs the whole of its own
-    "tests": Part(tests, 100, 60),
-    "detection": Part(detection, 40, 30),
-    "training": Part(training, 150, 40),
-    "inference": Part(inference, 160, 90),
-    "extraction": Part(extraction, 90, 40),
-    "demo": Part(demo, 90, 60),
+    "tests": Part(tests, 100, 120),
+    "detection": Part(detection, 40, 120),
+    "training": Part(training, 150, 120),
+    "inference": Part(inference, 160, 120),
+    "extraction": Part(extraction, 90, 120),
+    "demo": Part(demo, 90, 120),
 }
 
 
