@@ -235,14 +235,17 @@ def describe(group: str, files: list[str], results: dict[str, list[dict]], cores
         ratios = [f"{seconds[name] / seconds[other]:.2f}" for other in others]
         peak = max(one["peak_mb"] for one in rounds)
         rows.append([f"{name} {arms(cores)[name].about}", f"{1000 * seconds[name]:.0f}", *ratios, f"{peak:.0f}"])
-    theirs, ours = results[others[-1]][0]["faces"], results["c"][0]["faces"]
-    shares = [share_found(theirs, ours), share_found(ours, theirs)]
-    told = [f"{found} of {total} ({100 * found / max(1, total):.2f} %)" for found, total in shares]
+    about = ""
+    if others[-1].startswith("b"):
+        theirs, ours = results[others[-1]][0]["faces"], results["c"][0]["faces"]
+        shares = [share_found(theirs, ours), share_found(ours, theirs)]
+        told = [f"{found} of {total} ({100 * found / max(1, total):.2f} %)" for found, total in shares]
+        about = f"\nOf (b)'s faces of probability {SURE_PROB} and more, (c) has {told[0]} at IoU {SAME_IOU} and more; "
+        about += f"of (c)'s, (b) has {told[1]}.\n"
     return (
         f"## {group}: {len(set(files))} videos, {len(files)} read in a round, {len(results['c'])} rounds\n\n"
         + table(["arm", "ms a video", *(f"÷ {other}" for other in others), "largest process, MB"], rows)
-        + f"\nOf (b)'s faces of probability {SURE_PROB} and more, (c) has {told[0]} at IoU {SAME_IOU} and more; "
-        f"of (c)'s, (b) has {told[1]}.\n"
+        + about
     )
 
 

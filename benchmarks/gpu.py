@@ -33,7 +33,7 @@ from gpu_parts import main as run_part
 from machine import RESULTS, hardware, python_path, slug, table
 
 TOTAL_S = 540.0
-OLDEST_TORCH = (2, 4)
+OLDEST_TORCH, OLDEST_PYTHON = (2, 4), (3, 11)
 # Packages of requirements.txt that no part needs.
 NOT_NEEDED = {"pytest-xdist", "coverage", "pytest-cov", "mypy", "types-PyYAML", "types-tqdm", "ruff", "matplotlib"}
 MODULES = {  # where they are not called as their package
@@ -85,6 +85,8 @@ def check() -> None:
     """SystemExit, with what to do, where something is missing."""
     if not (is_there("torch") and is_there("torchvision")):
         raise SystemExit(f"error: {sys.executable} has no torch and torchvision: name one that has by DEEPFAKE_PYTHON=")
+    if sys.version_info < OLDEST_PYTHON:
+        raise SystemExit(f"error: {sys.executable} is Python {platform.python_version()}; it needs 3.11 or later")
     import torch
 
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
@@ -93,7 +95,7 @@ def check() -> None:
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise SystemExit(
             f"error: {sys.executable} lacks {', '.join(lacking)}\n"
-            f"They come as wheels that leave the installed torch as it is. Where there is a network:\n"
+            f"They come as wheels that leave the installed torch as it is. With a network, on Linux as here:\n"
             f"  python3 -m pip download --no-deps --only-binary=:all: --python-version {here} --dest wheels "
             f"{' '.join(lacking)}\n"
             f"and here, with wheels/ beside you:\n"
@@ -241,6 +243,7 @@ def main() -> int:
 
     if not (args.tiny or torch.cuda.is_available()):
         raise SystemExit("error: torch sees no CUDA device; --tiny tries out the way on a CPU")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a part that is under way is ended too
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f"gpu-{'tiny-' if args.tiny else ''}{slug(hardware(gpu=True))}.md"
     began, results = time.monotonic(), []
@@ -250,8 +253,8 @@ def main() -> int:
             left_s = TOTAL_S - (time.monotonic() - began)
             if left_s < 10:
                 results.append(Result(name, failure="no time was left"))
-                continue
-            results.append(measure(name, Path(folder), min(limit_s, left_s), tiny=args.tiny))
+            else:
+                results.append(measure(name, Path(folder), min(limit_s, left_s), tiny=args.tiny))
             path.write_text(page(results, tiny=args.tiny))
     print(f"wrote {path}, {(time.monotonic() - began) / 60:.1f} minutes")
     short = any(figure.falls_short for one in results for figure in one.figures)

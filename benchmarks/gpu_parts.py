@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -59,25 +58,24 @@ def tests(folder: Path, limit_s: float, *, tiny: bool) -> Found:
     """What is marked `cuda`, on the card; without one the same on the CPU, where that means something."""
     where = {"FAIL_WITHOUT_CUDA": "1"} if has_card() else {"CUDA_TESTS": "cpu"}
     chosen = ["tests/learn", "tests/media", "-m", "cuda", *(["-k", "not two_processes"] if tiny else [])]
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--tb=line", *chosen]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    clock = threading.Timer(limit_s - 5, process.kill)
-    clock.start()
+    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-v", "-p", "no:cacheprovider", "--tb=line", *chosen]
+    log = folder / "tests.log"
+    with log.open("w") as screen:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | where, stdout=screen, stderr=subprocess.STDOUT)
+        try:
+            status: int | None = process.wait(timeout=limit_s - 5)
+        except subprocess.TimeoutExpired:
+            status = None  # it is killed with all that it has started as this part ends
+    said = log.read_text(errors="replace").splitlines()
     ended: dict[str, list[str]] = {"PASSED": [], "FAILED": [], "ERROR": [], "SKIPPED": []}
-    said = []
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        said.append(line.rstrip())
+    for line in said:
         if found := re.match(r"(?:tests/)?(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)", line):
             ended[found[2]].append(found[1])
-    clock.cancel()
     wrong = ended["FAILED"] + ended["ERROR"]
-    if process.wait() < 0:
+    if status is None:
         wrong.append(f"what comes after {sum(map(len, ended.values()))} tests: the time was up")
-    elif process.returncode and not wrong:
-        wrong.append(said[-1])
+    elif status and not wrong:
+        wrong.append(said[-1] if said else f"pytest ended with {status}")
     yield Figure("tests passed", len(ended["PASSED"]), least=1)
     yield Figure("tests skipped", len(ended["SKIPPED"]), **({"most": 0} if has_card() else {}))
     yield Figure("tests failed", len(wrong), most=0)
@@ -112,9 +110,9 @@ def training(folder: Path, limit_s: float, *, tiny: bool) -> Found:
     if tiny:
         tasks = [train.Task("test_efficientnet", 64, 8, 3)]
     else:
-        tasks = [train.Task(task.model, task.size, task.batch, 40, task.trains) for task in train.ON_GPU]
+        tasks = [train.Task(task.model, task.size, task.batch, 20, task.trains) for task in train.ON_GPU]
     sides = {task.model: 256 if task.size <= 256 else 384 for task in tasks}
-    crops = {side: people.crops(folder / str(side), side, 8 if tiny else 96) for side in sides.values()}
+    crops = {side: people.crops(folder / str(side), side, 8 if tiny else 32) for side in sides.values()}
     for task in tasks:
         with tqdm(total=3, desc=task.model, unit=" arm") as bar:
             results = train.measure(task, crops[sides[task.model]], 1, bar)
@@ -135,7 +133,7 @@ def inference(folder: Path, limit_s: float, *, tiny: bool) -> Found:
     import infer
     import people
 
-    model, size, seconds = ("test_efficientnet", 64, 2) if tiny else ("tf_efficientnet_b4", 380, 8)
+    model, size, seconds = ("test_efficientnet", 64, 2) if tiny else ("tf_efficientnet_b4", 380, 6)
     people.clips(folder / "clips", 480, 854, number=2 if tiny else 6, seconds=seconds)
     infer.prepare(folder, folder / "clips", 6, model, size)
     found = {}
@@ -161,7 +159,7 @@ def extraction(folder: Path, limit_s: float, *, tiny: bool) -> Found:
     cores = len(os.sched_getaffinity(0))
     arms = ("a2", "c") if tiny else ("a2", "b2", "c")
     for size, (height, width) in list(detect.SIZES.items())[: 1 if tiny else None]:
-        made = people.clips(folder / size, height, width, number=2 if tiny else 8, seconds=1 if tiny else 6)
+        made = people.clips(folder / size, height, width, number=2 if tiny else 8, seconds=1 if tiny else 4)
         files = [str(path) for path in made] * (1 if tiny else max(1, 2 * cores // len(made)))
         with tqdm(total=len(arms), desc=size, unit=" arm") as bar:
             results = extract.measure(files, cores, 1, bar, arms)
@@ -223,8 +221,8 @@ PARTS = {  # their limits add up to more than gpu.py gives all of them together:
     "detection": Part(detection, 40, 120),
     "training": Part(training, 150, 120),
     "inference": Part(inference, 160, 120),
-    "extraction": Part(extraction, 90, 120),
     "demo": Part(demo, 90, 120),
+    "extraction": Part(extraction, 100, 120),
 }
 
 

@@ -56,12 +56,20 @@ def clips(folder: Path, height: int, width: int, *, number: int, seconds: float)
         return [task.result() for task in [pool.submit(make, seed, path=path) for seed, path in enumerate(paths)]]
 
 
-def crops(folder: Path, side: int, number: int) -> Path:
-    """PNG pictures of `side` px in the folders real/ and fake/ of a folder, as extraction gives them."""
+def write_crop(seed: int, side: int, path: Path) -> None:
+    """A PNG picture of `side` px, as extraction stores it."""
     from deepfake.media.store import png_flags
 
-    for index in range(number):
-        path = folder / ("fake" if index % 2 else "real") / f"{index:06d}.png"
+    cv2.setNumThreads(1)
+    cv2.imwrite(str(path), frames(seed, side, side, 1)[0, ..., ::-1], png_flags())
+
+
+def crops(folder: Path, side: int, number: int) -> Path:
+    """So many of them in the folders real/ and fake/ of a folder, written side by side."""
+    paths = [folder / ("fake" if seed % 2 else "real") / f"{seed:06d}.png" for seed in range(number)]
+    for path in paths[:2]:
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), frames(index, side, side, 1)[0, ..., ::-1], png_flags())
+    with ProcessPoolExecutor(min(number, os.cpu_count() or 1), get_context("spawn")) as pool:
+        for task in [pool.submit(write_crop, seed, side, path) for seed, path in enumerate(paths)]:
+            task.result()
     return folder

@@ -113,9 +113,10 @@ class Card:
         if self.there:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
-        asks = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
         self.busy = None
         if self.there and shutil.which("nvidia-smi"):
+            asks = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+            asks += ["-i", f"GPU-{torch.cuda.get_device_properties(0).uuid}"]  # it knows no CUDA_VISIBLE_DEVICES
             self.busy = subprocess.Popen(asks, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.began = time.perf_counter()
 
@@ -182,7 +183,7 @@ def arm_b(task: Task, classes: Path) -> Measured:
     from deepfake.machine import loader_workers
 
     paths = sorted(classes.rglob("*.png"))
-    paths = paths * -(-task.batch * task.steps // len(paths))
+    paths = paths * -(-task.batch * 2 * task.steps // len(paths))
     names, labels = np.arange(len(paths)), np.array([path.parent.name == "fake" for path in paths], int)
     rows = Rows.from_names(media=names, labels=labels, methods=labels, sources=names, frames=0 * names)
     batches = EpochBatches(rows, sampler="all", frames_per_medium=1, batch_size=task.batch, seed=0)
@@ -199,13 +200,17 @@ def arm_b(task: Task, classes: Path) -> Measured:
     prepare_process()
     detector, precision = build(task)
     recipe = Recipe(phases=[Phase(task.trains, 2, "adamw", 1e-4)])
-    trainer = Trainer(detector, recipe, steps_of_epochs=[task.steps] * 2, precision=precision)
+    trainer = Trainer(detector, recipe, steps_of_epochs=[2 * task.steps] * 2, precision=precision)
+    cards, step = [], itertools.count(1)
+
+    def on_step(count: int) -> None:
+        if next(step) == 3 * task.steps:  # in the middle of the second epoch, as the other arms begin in mid-iteration
+            cards.append(Card())
+
     for epoch in range(2):  # the first warms up
-        batches.epoch, batches.start = epoch, batches.steps(epoch) - task.steps
-        card = Card()
-        figures = trainer.train_epoch(loader)
-        found = card.measured(task.batch * task.steps)
-    return found | {"speed": figures.crops_per_s, "waited": figures.waited}
+        batches.epoch, batches.start = epoch, batches.steps(epoch) - 2 * task.steps
+        figures = trainer.train_epoch(loader, on_step=on_step)
+    return cards[0].measured(task.batch * task.steps) | {"waited": figures.waited}
 
 
 def arm_c(task: Task, classes: Path) -> Measured:
@@ -254,7 +259,9 @@ def measure(task: Task, classes: Path, rounds: int, bar: tqdm) -> dict[str, list
 def medians(results: dict[str, list[Measured]]) -> dict[str, Measured]:
     """By arm, of each of its figures."""
     return {
-        arm: {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
+        arm: {
+            key: statistics.median(one[key] for one in rounds) for key in rounds[0] if all(key in one for one in rounds)
+        }
         for arm, rounds in results.items()
     }
 

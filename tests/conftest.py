@@ -8,10 +8,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from pipeline import TINY, Done, built, run_in, under_way, warm_server
+
+if TYPE_CHECKING:
+    import torch
 
 # As in this process, so in those that tests start: no model hub, no GPU unless CUDA_TESTS asks for one, and one thread
 # each. Models this small only wait for one another on more, which burns all cores.
@@ -61,6 +64,8 @@ def commands_end_with_their_test() -> Iterator[None]:
 @pytest.fixture
 def card() -> torch.device:
     """Where tests marked `cuda` compute: on a GPU; on the CPU with CUDA_TESTS=cpu, which tries out the tests alone."""
+    import torch  # only now: before the variables above are set it would take as many threads as there are cores
+
     return torch.device(CUDA_TESTS)
 
 

@@ -21,7 +21,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.slow
 def test_a_part_that_fails_is_told_and_the_rest_is_done(tmp_path: Path) -> None:
     (tmp_path / "facenet_pytorch.py").write_text("raise ImportError('broken on purpose')")
-    places = {"PYTHONPATH": str(tmp_path), "DEEPFAKE_PYTHON": sys.executable}
+    places = {"PYTHONPATH": str(tmp_path), "DEEPFAKE_PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
     script = REPOSITORY / "benchmarks/gpu.sh"
     done = run_cold([script, "--tiny", "--out", tmp_path, "detection", "training"], tmp_path, **places)
     assert done.status == 1, done.output
@@ -53,5 +53,7 @@ def test_what_is_missing_is_named_with_the_commands_that_bring_it(gpu, monkeypat
 
 
 def test_without_a_card_the_way_to_try_it_is_named(tmp_path: Path) -> None:
-    done = run_cold([REPOSITORY / "benchmarks/gpu.sh"], tmp_path, DEEPFAKE_PYTHON=sys.executable)
+    done = run_cold(
+        [REPOSITORY / "benchmarks/gpu.sh"], tmp_path, DEEPFAKE_PYTHON=sys.executable, CUDA_VISIBLE_DEVICES=""
+    )
     assert done.status == 1 and "torch sees no CUDA device; --tiny tries out the way on a CPU" in done.output

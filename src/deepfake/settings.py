@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deepfake.learn.predictor import Predictor
     from deepfake.pipeline.cropping import Cropper
     from deepfake.pipeline.single import FilePredictor
-    from deepfake.workspace.submission import Expected
+    from deepfake.workspace.submission import Expected, Submission
 
 
 def roots_of(cfg: Config) -> Roots:
@@ -101,6 +101,15 @@ def expected_of(cfg: Config, dataset: Dataset, media_ids: pd.Series) -> Expected
     is_named_alone = not (cfg.data.root or cfg.data.listing)
     path = Path(sample) if sample else dataset.sample_submission(is_named_alone=is_named_alone)
     return Expected.of(cfg.submit.format, media_ids, path)
+
+
+def submission_of(cfg: Config, dataset: Dataset, ensemble: Ensemble) -> Submission:
+    """What the run's models say of the data set: submissions/<run>, with the data set's name where that is not the one
+    that the run was trained on."""
+    from deepfake.workspace.submission import Submission
+
+    name = cfg.run if dataset.name == ensemble.dataset else f"{cfg.run}_{dataset.name}"
+    return Submission(cfg.paths.submissions / name)
 
 
 def config_of_run(cfg: Config, options: Sequence[str]) -> Config:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
+from pipeline import TINY
 
 
 def test_a_run_is_evaluated_by_generator_and_beside_it_out_of_fold(deepfake, here: Path, demo_root: Path) -> None:
@@ -32,6 +34,22 @@ def test_what_is_missing_is_said_in_a_line(deepfake, here: Path, demo_root: Path
     done = deepfake("evaluate", f"data.root={demo_root}")
     assert done.status == 2 and "is not there: first ./run_infer.sh with the same name and data" in done.output
     assert "Traceback" not in done.output
+
+
+def test_scores_of_other_models_are_not_taken_for_these(deepfake, here: Path, demo_root: Path) -> None:
+    assert deepfake("train", "fold=0", "name=other", f"data.root={demo_root}", *TINY, "seed=5").status == 0
+    done = deepfake("evaluate", "name=other", f"data.root={demo_root}")
+    assert done.status == 2 and "submissions/other/scores.csv is not there" in done.output
+    shutil.copytree(here / "submissions/people", here / "submissions/other")
+    done = deepfake("evaluate", "name=other", f"data.root={demo_root}")
+    assert done.status == 2 and "is of other models or media than are there now" in done.output
+
+
+def test_it_stands_at_the_end_of_the_whole_way(deepfake, demo_root: Path) -> None:
+    done = deepfake(
+        "index", "folds", "extract", "train", "infer", "evaluate", f"data.root={demo_root}", *TINY, "fold=0"
+    )
+    assert done.status == 0 and "evaluation.csv" in done.output, done.output
 
 
 def test_without_labels_there_is_nothing_to_compare_with(deepfake, here: Path, demo_root: Path) -> None:

@@ -1,4 +1,6 @@
-"""train.forge: fakes that training makes from reals, how many, and that nothing but the forgery tells them apart."""
+"""train.forge: fakes that training makes from reals, how many, and that nothing but the forgery tells them apart.
+
+train.hold_out: methods that a fold never sees."""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pandas as pd
 import pytest
 from pipeline import TINY
 
-from deepfake.commands.train.crops import with_forgeries
+from deepfake.commands.train.crops import unseen_methods, with_forgeries, without_methods
 from deepfake.errors import UserError
 from deepfake.learn import data as data_module
 from deepfake.learn.augment import build_augment
@@ -111,3 +113,39 @@ def test_an_unknown_kind_is_named(deepfake, demo_root: Path) -> None:
     done = deepfake("train", f"data.root={demo_root}", "train.forge=[upsampel]")
     assert done.status == 2
     assert "train.forge=upsampel; allowed: self_blend, upsample. Did you mean 'upsample'?" in done.output
+
+
+def test_methods_are_dealt_to_the_folds_in_turn_the_most_frequent_first():
+    table = pd.DataFrame({"media_id": list("abcdefg"), "label": [1] * 6 + [0], "method": [*"zzzyyx", ""]})
+    table["fold"] = [0, 1, 0, 1, 0, 1, 0]
+    assert unseen_methods(table, "0") == ["z", "x"] and unseen_methods(table, "1") == ["y"]
+    assert unseen_methods(table, "full") == []
+    left = without_methods(table, ["z", "x"], forges=False)
+    assert set(left.method) == {"", "y"}
+    with pytest.raises(UserError, match=r"leaves no fake to train on without x, y, z"):
+        without_methods(table, ["x", "y", "z"], forges=False)
+    assert set(without_methods(table, ["x", "y", "z"], forges=True).label) == {0}
+
+
+def test_a_fold_never_trains_on_the_methods_by_which_its_epochs_are_chosen(
+    deepfake, cut_people: Path, demo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deepfake.commands.train import fit
+
+    seen, scored = [], []
+    real_batches, real_score = fit.training_batches, fit.score_rows
+    monkeypatch.setattr(
+        fit, "training_batches", lambda cfg, crops, world: seen.append(crops) or real_batches(cfg, crops, world)
+    )
+    monkeypatch.setattr(fit, "score_rows", lambda oof: scored.append(oof) or real_score(oof))
+    shutil.copytree(cut_people, tmp_path, dirs_exist_ok=True)
+    done = deepfake("train", "fold=0", f"data.root={demo_root}", *TINY, "train.hold_out=method")
+    assert done.status == 0, done.output
+    unseen = done.output.partition("trained without ")[2].partition(";")[0].split(", ")
+    folds = pd.read_csv(tmp_path / "folds/people.csv").set_index("media_id")
+    assert unseen and set(unseen) < set(folds.method.dropna())
+    assert not set(seen[0].method) & set(unseen)
+    scored_fakes = folds[folds.label == 1].index.intersection(scored[0].media_id)
+    assert set(folds.method[scored_fakes]) == set(unseen)
+    oof = pd.read_parquet(tmp_path / "runs/people/fold0/oof.parquet")
+    assert set(oof.media_id) == set(folds.index[folds.fold == 0])

@@ -9,7 +9,7 @@ import pytest
 from deepfake.forge.arrays import save_as_jpeg
 from deepfake.forge.kinds import KINDS, forge
 from deepfake.forge.spectrum import energies, with_energies
-from deepfake.forge.upsample import Stage, UpsampleParams, sample_upsample, upsample
+from deepfake.forge.upsample import KERNELS, Stage, UpsampleParams, enlarge, halve, sample_upsample, upsample
 from deepfake.tables import FORGERIES
 
 PLAIN = (0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
@@ -62,6 +62,24 @@ def test_a_picture_takes_on_the_energies_of_another_and_keeps_its_brightness():
     assert bands(soft)[25] < 0.5 * bands(picture)[25]
     assert np.abs(matched.mean() - soft.mean()) < 0.5
     np.testing.assert_allclose(with_energies(picture, energies(picture)), picture, atol=0.02)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_forgery_lies_where_its_picture_does(kernel, count):
+    """Whatever the kernel and the number of stages: the middle of a spot stays, without the detail that is put back."""
+    rows, columns = np.mgrid[:64, :64].astype(np.float32)
+    spot = 40 + 180 * np.exp(-((rows - 33) ** 2 + (columns - 29) ** 2) / (2 * 9**2))
+    stage = Stage(kernel, (1, 1, 1, 1), PLAIN, (1, 0, 0, 0, 1, 0, 0, 0, 1), skip=0.0)
+    levels = [np.repeat(spot[..., None], 3, 2)]
+    for _ in range(count):
+        levels.append(halve(levels[-1], 0.8, stage))
+    large = levels[-1]
+    for _ in range(count):
+        large = enlarge(large, stage)
+    weights = large[..., 0] - 40
+    middle = (weights * rows).sum() / weights.sum(), (weights * columns).sum() / weights.sum()
+    assert middle == pytest.approx((33, 29), abs=0.3)
 
 
 def test_uneven_gains_show_as_peaks_at_the_ends_of_the_spectrum():

@@ -81,3 +81,11 @@ def test_with_one_class_what_needs_both_is_not_a_number():
     found = figures(media([0.5, -1]), threshold=0.0)
     assert all(np.isnan(found[name]) for name in ("auc", "auc_low", "eer", "tpr_1"))
     assert found["accuracy"] == 0.5 and found["log_loss"] > 0
+
+
+def test_perfect_separation_of_few_sources_is_known_only_roughly():
+    few, many = (figures(media([-1] * count, swap=[1] * count), threshold=0.0) for count in (3, 60))
+    assert few["auc"] == many["auc"] == few["auc_high"] == 1
+    assert few["auc_low"] == pytest.approx(0.05 ** (1 / 3)) and many["auc_low"] > 0.95
+    negated = figures(media([1] * 3, swap=[-1] * 3), threshold=0.0)
+    assert negated["auc_low"] == 0 and negated["auc_high"] == pytest.approx(1 - few["auc_low"])

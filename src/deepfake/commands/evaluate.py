@@ -11,8 +11,9 @@ from deepfake.commands import Chain
 from deepfake.config import Config
 from deepfake.console import say
 from deepfake.errors import UserError
-from deepfake.files import replacing
-from deepfake.settings import config_of_run, dataset_of, ensemble_of, roots_of, run_of
+from deepfake.files import replacing, sha256
+from deepfake.provenance import read_provenance
+from deepfake.settings import config_of_run, dataset_of, ensemble_of, roots_of, run_of, submission_of
 from deepfake.tables import SCORES
 from deepfake.workspace.dataset import Dataset
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepfake.workspace.ensemble import Ensemble
+    from deepfake.workspace.submission import Submission
 
 ABOUT = "how good a run is, by generator, the weakest first; beside it, by its out-of-fold logits"
 READS = ("paths", "data", "name", "fold")
@@ -36,26 +38,21 @@ def configure(options: Sequence[str], chain: Chain) -> Config | None:
     return config_of_run(load_config(options), options) if chain.names == ("evaluate",) else None
 
 
-def check(cfg: Config) -> None:
-    """UserError where the run has no submission for the data set, or no test medium has a known label."""
-    dataset = dataset_of(cfg)
-    path = scores_path(cfg, dataset, ensemble_of(cfg))
-    if not path.is_file():
-        raise UserError(f"{path} is not there: first ./run_infer.sh with the same name and data")
-    if dataset.test_media().label.isna().all():
-        raise UserError(f"no test medium of {dataset.name} has a known label: there is nothing to compare with")
-
-
 def run(cfg: Config, chain: Chain) -> pd.DataFrame:
-    """Print the tables, and write them beside the submission: evaluation.csv, .json, .md. Gives back the first."""
+    """Print the tables, and write them beside the submission: evaluation.csv, .json, .md. Gives back the first.
+
+    UserError where there are no logits of these models for these media, or no test medium has a known label.
+    """
     import pandas as pd
 
     from deepfake.score.evaluation import evaluate
 
-    check(cfg)
+    run_of(cfg).cropping_run().check_trained()
     dataset, ensemble = dataset_of(cfg), ensemble_of(cfg)
-    path, threshold = scores_path(cfg, dataset, ensemble), ensemble.threshold or 0.0
-    tables = {f"test media of {dataset.name}": evaluate(_labelled(dataset, path), threshold=threshold)}
+    submission = submission_of(cfg, dataset, ensemble)
+    _check_current(submission, dataset, ensemble)
+    path, threshold = submission.scores_path, ensemble.threshold or 0.0
+    tables = {f"test media of {dataset.name}": evaluate(_labelled(dataset, submission), threshold=threshold)}
     oof = _out_of_fold(cfg, ensemble)
     if oof is not None:
         tables[f"out of fold, {ensemble.dataset}"] = evaluate(oof, threshold=threshold)
@@ -74,17 +71,27 @@ def run(cfg: Config, chain: Chain) -> pd.DataFrame:
     return tables[f"test media of {dataset.name}"]
 
 
-def scores_path(cfg: Config, dataset: Dataset, ensemble: Ensemble) -> Path:
-    """Where infer leaves the logits of the data set's test media."""
-    name = cfg.run if dataset.name == ensemble.dataset else f"{cfg.run}_{dataset.name}"
-    return cfg.paths.submissions / name / "scores.csv"
+def _check_current(submission: Submission, dataset: Dataset, ensemble: Ensemble) -> None:
+    """UserError where there are no logits, or those of other models or media. What was given up for time is said."""
+    made = read_provenance(submission.logits_path)
+    wanted = ensemble.inputs() | {"media": sha256(dataset.media_path)}
+    again = "first ./run_infer.sh with the same name and data"
+    if made is None or not submission.scores_path.is_file():
+        raise UserError(f"{submission.scores_path} is not there: {again}")
+    if any(made.inputs.get(name) != value for name, value in wanted.items()):
+        raise UserError(f"{submission.scores_path} is of other models or media than are there now: {again}")
+    if degraded := made.inputs.get("incomplete"):
+        say("evaluate", f"these logits are of less than the whole: {degraded}")
 
 
-def _labelled(dataset: Dataset, path: Path) -> pd.DataFrame:
+def _labelled(dataset: Dataset, submission: Submission) -> pd.DataFrame:
     """The test media with a known label, with their logits: label, method, source, logit."""
     media = dataset.test_media()
-    media = media[media.label.notna()].merge(SCORES.read(path)[["media_id", "logit"]], on="media_id")
-    return media.assign(source=media.source_id.fillna(media.media_id))
+    media = media[media.label.notna()]
+    if media.empty:
+        raise UserError(f"no test medium of {dataset.name} has a known label: there is nothing to compare with")
+    logits = SCORES.read(submission.scores_path).set_index("media_id").logit
+    return media.assign(source=media.source_id.fillna(media.media_id), logit=media.media_id.map(logits))
 
 
 def _out_of_fold(cfg: Config, ensemble: Ensemble) -> pd.DataFrame | None:

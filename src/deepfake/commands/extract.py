@@ -26,7 +26,8 @@ LONG = True
 
 def prepare(cfg: Config) -> None:
     """What reads media loads its libraries, for seconds, while commands before this one work."""
-    if not dataset_of(cfg).faces_path.is_file():
+    is_given = cfg.data.root or cfg.data.listing  # else the demo set is rendered first, which would wait for this
+    if is_given and not dataset_of(cfg).faces_path.is_file():
         warm_up(detecting=cfg.crop.mode == "faces")
 
 

@@ -25,7 +25,10 @@ class Kind:
 
 
 def _self_blend(crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:
-    return self_blend(crop_HW3, FacePoints.from_five(five_52), sample_self_blend(rng))
+    forged = self_blend(crop_HW3, FacePoints.from_five(five_52), sample_self_blend(rng))
+    if (forged == crop_HW3).all():  # the crop does not show the face
+        return _upsample(crop_HW3, five_52, rng)
+    return forged
 
 
 def _upsample(crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:

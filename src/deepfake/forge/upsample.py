@@ -50,9 +50,11 @@ class UpsampleParams:
     offset_xy: tuple[int, int] = (0, 0)
     """Where the coarse grid begins, px."""
     noise: float = 0.5
-    """Deviation of what the decoder adds, levels of 255."""
+    """Deviation of what the decoder adds to brightness, levels of 255."""
     quality: int | None = None
     """Of the JPEG as which the forgery is saved, as most real pictures were; None = it is not."""
+    grid_xy: tuple[int, int] = (0, 0)
+    """Where the blocks of that JPEG begin, px: a crop is cut from anywhere."""
     share: float = 1.0
     """Of the forgery, where it is mixed with the real picture."""
 
@@ -66,6 +68,7 @@ def sample_upsample(rng: np.random.Generator) -> UpsampleParams:
         offset_xy=tuple(rng.integers(0, 2**count, 2).tolist()),
         noise=float(rng.uniform(0, 1.5)),
         quality=int(rng.integers(75, 98)) if rng.random() < 0.7 else None,
+        grid_xy=tuple(rng.integers(0, 8, 2).tolist()) if rng.random() < 0.5 else (0, 0),
         share=float(rng.choice([1.0, rng.uniform(0.4, 1.0)], p=[0.7, 0.3])),
     )
 
@@ -84,8 +87,7 @@ def _sample_stage(rng: np.random.Generator, *, is_last: bool) -> Stage:
 
 
 def upsample(picture_HW3: Image, params: UpsampleParams, rng: np.random.Generator) -> Image:
-    """The picture through a decoder, as sharp as it was. rng: of the noise. Sides below 2 ** stages px stay as they
-    are. Shape: (H, W, 3)."""
+    """The picture through a decoder, as sharp as it was, at the same place. rng: of the noise. Shape: (H, W, 3)."""
     height, width = picture_HW3.shape[:2]
     step = 2 ** len(params.stages)
     left, top = params.offset_xy
@@ -93,22 +95,38 @@ def upsample(picture_HW3: Image, params: UpsampleParams, rng: np.random.Generato
         picture_HW3, top, -(height + top) % step, left, -(width + left) % step, cv2.BORDER_REFLECT_101
     ).astype(np.float32)
     levels = [padded]
-    for _ in params.stages:
-        levels.append(cv2.GaussianBlur(levels[-1], (5, 5), params.sigma)[::2, ::2])
+    for stage in reversed(params.stages):
+        levels.append(halve(levels[-1], params.sigma, stage))
     forged = levels.pop()
     for stage in params.stages:
         detail = levels.pop()
         detail = detail - cv2.pyrUp(cv2.pyrDown(detail))
         forged = enlarge(forged, stage) + stage.skip * detail
     forged = forged[top : top + height, left : left + width]
-    forged = forged + params.noise * rng.standard_normal(forged.shape, np.float32)
+    forged = forged + params.noise * rng.standard_normal((height, width, 1), np.float32)
     wanted = energies(picture_HW3)
     forged = with_energies(forged, wanted)
     if params.share < 1 or params.quality is not None:  # both take some of the finest detail again
         forged = picture_HW3 + params.share * (forged - picture_HW3)
-        forged = forged if params.quality is None else save_as_jpeg(to_image(forged), params.quality)
+        if params.quality is not None:
+            forged = _saved(to_image(forged), params.quality, params.grid_xy)
         forged = with_energies(forged, wanted)
     return to_image(forged)
+
+
+def _saved(picture_HW3: Image, quality: int, grid_xy: tuple[int, int]) -> Image:
+    left, top = grid_xy
+    larger = cv2.copyMakeBorder(picture_HW3, top, 0, left, 0, cv2.BORDER_REFLECT)
+    return save_as_jpeg(larger, quality)[top:, left:]
+
+
+def halve(picture_HW3: Array, sigma: float, stage: Stage) -> Array:
+    """Half the size, with the pixels where the stage's kernel will have them: between two of the larger ones, or, for a
+    kernel of odd length, on every second. Sides must be even. Shape: (H / 2, W / 2, 3)."""
+    smooth = cv2.GaussianBlur(picture_HW3, (5, 5), sigma)
+    if len(KERNELS[stage.kernel]) % 2:
+        return smooth[::2, ::2]
+    return cv2.resize(smooth, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
 def enlarge(picture_HW3: Array, stage: Stage) -> Array:
@@ -117,7 +135,7 @@ def enlarge(picture_HW3: Array, stage: Stage) -> Array:
     sparse = np.zeros((2 * height, 2 * width, 3), np.float32)
     sparse[::2, ::2] = picture_HW3
     kernel = np.array(KERNELS[stage.kernel], np.float32)
-    anchor = ((len(kernel) - 1) // 2,) * 2  # of an even length: the samples lie half a pixel beside
+    anchor = (len(kernel) // 2,) * 2
     border = cv2.BORDER_REFLECT_101
     large = cv2.sepFilter2D(sparse, -1, kernel, kernel, anchor=anchor, borderType=border)
     gains = np.array(stage.uneven, np.float32)

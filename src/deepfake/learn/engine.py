@@ -46,9 +46,11 @@ class Precision:
 def choose_precision(amp: str, *, channels_last: bool = True, gpu: int = 0) -> Precision:
     """CUDA where there is one. auto: bf16 where the card has it, else fp16; off on CPU.
 
-    gpu: number of the card, for processes that train together. UserError: fp16 on CPU.
+    gpu: number of the card, for processes that train together; they share cards where these are fewer. UserError: fp16
+    on CPU.
     """
-    device = torch.device("cuda", gpu) if torch.cuda.is_available() else torch.device("cpu")
+    cards = torch.cuda.device_count()
+    device = torch.device("cuda", gpu % cards) if cards else torch.device("cpu")
     if amp == "auto" and device.type == "cuda":
         amp = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if amp == "fp16" and device.type == "cpu":

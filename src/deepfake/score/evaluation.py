@@ -46,9 +46,14 @@ def figures(media: pd.DataFrame, *, threshold: float) -> dict[str, Any]:
     groups = pd.factorize(media.source)[0]
     both = 0 < labels.sum() < len(labels)
     auc = metric_of("auc", labels, logits)
-    error = WIDE * error_of("auc", labels, groups, logits) if both else math.nan
-    found = {"reals": int((labels == 0).sum()), "fakes": int(labels.sum()), "auc": auc}
-    found |= {"auc_low": max(0.0, auc - error), "auc_high": min(1.0, auc + error)} if both else NO_INTERVAL
+    low, high = auc_interval(labels, logits, groups, auc) if both else (math.nan, math.nan)
+    found = {
+        "reals": int((labels == 0).sum()),
+        "fakes": int(labels.sum()),
+        "auc": auc,
+        "auc_low": low,
+        "auc_high": high,
+    }
     found |= {"ap": metric_of("ap", labels, logits), "eer": equal_error_rate(labels, logits) if both else math.nan}
     for name, share in zip(("tpr_1", "tpr_01"), FALSE_ALARMS, strict=True):
         found[name] = share_found(labels, logits, share) if both else math.nan
@@ -59,7 +64,18 @@ def figures(media: pd.DataFrame, *, threshold: float) -> dict[str, Any]:
     return found | {"surely_wrong": float(((np.abs(logits) > SURE) & ((logits > 0) != (labels == 1))).mean())}
 
 
-NO_INTERVAL = {"auc_low": math.nan, "auc_high": math.nan}
+def auc_interval(labels: np.ndarray, logits: np.ndarray, groups: np.ndarray, auc: float) -> tuple[float, float]:
+    """What holds the true AUC 19 times in 20, where media of one group vary together.
+
+    An AUC of exactly 1 or 0 shows no spread: its other end is then the chance of one source at which as many sources as
+    there are of the rarer class agree once in 20 times (the rule of three, exact).
+    """
+    if auc in (0.0, 1.0):
+        sources = min(len(np.unique(groups[labels == label])) for label in (0, 1))
+        reach = 0.05 ** (1 / sources)
+        return (reach, 1.0) if auc == 1 else (0.0, 1 - reach)
+    error = WIDE * error_of("auc", labels, groups, logits)
+    return max(0.0, auc - error), min(1.0, auc + error)
 
 
 def share_found(labels: np.ndarray, logits: np.ndarray, false_alarms: float) -> float:

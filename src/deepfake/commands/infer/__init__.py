@@ -19,7 +19,7 @@ from deepfake.machine import alone
 from deepfake.pipeline.cropping import is_cropped
 from deepfake.pipeline.inference import Inference, Outcome
 from deepfake.provenance import Provenance, is_current
-from deepfake.settings import cropper_of, dataset_of, ensemble_of, expected_of, predictor_of, run_of
+from deepfake.settings import cropper_of, dataset_of, ensemble_of, expected_of, predictor_of, run_of, submission_of
 from deepfake.tables import LOGITS
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.ensemble import Ensemble
@@ -84,11 +84,10 @@ def run(cfg: Config, chain: Chain) -> Submission:
 
 def _job(cfg: Config) -> Job:
     dataset, ensemble = dataset_of(cfg), ensemble_of(cfg)
-    name = cfg.run if dataset.name == ensemble.dataset else f"{cfg.run}_{dataset.name}"
     return Job(
         dataset,
         ensemble,
-        Submission(cfg.paths.submissions / name),
+        submission_of(cfg, dataset, ensemble),
         expected_of(cfg, dataset, dataset.test_media().media_id),
         cfg.submit,
         resolved(cfg) | {"name": cfg.run},

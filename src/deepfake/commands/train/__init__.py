@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfake.commands import Chain
-from deepfake.commands.train.crops import inputs_of, labelled_crops, split_crops, with_forgeries
+from deepfake.commands.train.crops import (
+    inputs_of,
+    labelled_crops,
+    split_crops,
+    unseen_methods,
+    with_forgeries,
+    without_methods,
+)
 from deepfake.commands.train.fit import score_fold, score_rows, train_fold
 from deepfake.commands.train.launch import train_together
 from deepfake.commands.train.setup import build_model, build_recipe, check_window
@@ -84,6 +91,7 @@ def run(cfg: Config, chain: Chain) -> Run:
 def _train_folds(cfg: Config, dataset: Dataset, folds: list[Fold]) -> None:
     """One after the other, by this process alone or together with those that torchrun started beside it."""
     from deepfake.learn.distributed import joined_world
+    from deepfake.score.fallback import prior_logit
 
     crops, made_from = labelled_crops(dataset), _made_from(cfg, dataset)
     with joined_world() as world:
@@ -91,10 +99,15 @@ def _train_folds(cfg: Config, dataset: Dataset, folds: list[Fold]) -> None:
             lock = fold.lock if world.leads else None
             with alone(lock, f"another process is training {fold.folder}: wait for it, or stop it"):
                 train_crops, val_crops = split_crops(crops, fold.name)
+                prior = prior_logit(train_crops.groupby("media_id").label.first().to_numpy(int))
+                unseen = unseen_methods(crops, fold.name) if cfg.train.hold_out == "method" else []
+                train_crops = without_methods(train_crops, unseen, forges=bool(cfg.train.forge))
                 kinds, share = cfg.train.forge, cfg.train.forge_share
                 train_crops = with_forgeries(train_crops, kinds, share=share, seed=cfg.seed)
                 precision = _precision(cfg, world)
-                work = Work(cfg, fold, dataset.folder, train_crops, val_crops, made_from, world, precision)
+                work = Work(
+                    cfg, fold, dataset.folder, train_crops, val_crops, unseen, prior, made_from, world, precision
+                )
                 (score_fold if fold.is_finished else train_fold)(work)
 
 

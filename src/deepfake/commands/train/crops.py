@@ -47,12 +47,34 @@ def split_crops(crops: pd.DataFrame, fold: str) -> tuple[pd.DataFrame, pd.DataFr
     return train_crops, crops[held_out].reset_index(drop=True)
 
 
+def unseen_methods(crops: pd.DataFrame, fold: str) -> list[str]:
+    """The methods that a fold trains without, under train.hold_out=method: all methods are dealt to the folds in turn,
+    those with most media first. None where there are more folds than methods, and for fold=full."""
+    if fold == FULL:
+        return []
+    fakes = crops[crops.label == 1].groupby("method").media_id.nunique()
+    names = sorted(fakes.index, key=lambda name: (-fakes[name], name))
+    folds = [str(number) for number in sorted(crops.fold.unique())]
+    return names[folds.index(fold) :: len(folds)]
+
+
+def without_methods(train_crops: pd.DataFrame, methods: list[str], *, forges: bool) -> pd.DataFrame:
+    """Crops to train on but for the fakes of these methods. UserError where no fake is left, and none is forged."""
+    kept = train_crops[(train_crops.label == 0) | ~train_crops.method.isin(methods)].reset_index(drop=True)
+    if not (kept.label == 1).any() and not forges:
+        raise UserError(
+            f"train.hold_out=method leaves no fake to train on without {listed(methods)}: it needs two methods or "
+            f"more, or train.forge"
+        )
+    return kept
+
+
 def with_forgeries(crops: pd.DataFrame, kinds: list[str], *, share: float, seed: int) -> pd.DataFrame:
     """The crops of a training, with columns `forge` (the kind of forgery that is made of the row's crop, "" = none) and
     `real` (the row number of the crop that it is made from, else its own).
 
-    Each real medium may become a fake of each kind, with all of its crops. So many of these are in that they are
-    `share` of the fake media, or as many as there can be; with a share of 1 the given fakes are left out. UserError
+    Each real medium may become a fake of each kind, with all of its crops that can. So many of these are in that they
+    are `share` of the fake media, or as many as there can be; with a share of 1 the given fakes are left out. UserError
     where no real can become a fake of some kind.
     """
     import numpy as np
@@ -65,7 +87,7 @@ def with_forgeries(crops: pd.DataFrame, kinds: list[str], *, share: float, seed:
     kept["real"] = np.arange(len(kept))
     reals, made = kept[kept.label == 0], []
     landmarks = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
-    for kind in kinds:
+    for kind in dict.fromkeys(kinds):
         able = reals[reals[landmarks].notna().all(axis=1)] if KINDS[kind].needs_face else reals
         if able.empty:
             raise UserError(f"train.forge=[{kind}] needs faces with landmarks, and no real crop has them: leave it out")

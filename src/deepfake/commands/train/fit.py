@@ -174,12 +174,16 @@ def _predict(work: Work, detector: Detector, views: list[str]) -> pd.DataFrame:
 
 
 def _validate(work: Work, trainer: Trainer) -> dict[str, float]:
-    """Metrics of the held-out media, without test-time views; empty for fold=full."""
+    """Metrics of the held-out media, without test-time views, of unseen methods alone where some are held out; empty
+    for fold=full."""
     if not len(work.val_crops):
         return {}
     work.world.share_buffers(trainer.detector)
     work.world.share_buffers(trainer.result)
-    return score_rows(_predict(work, trainer.result, ["identity"]))
+    oof, val = _predict(work, trainer.result, ["identity"]), work.val_crops
+    if work.unseen:
+        oof = oof[oof.media_id.isin(val.media_id[(val.label == 0) | val.method.isin(work.unseen)])]
+    return score_rows(oof)
 
 
 def _write_oof(work: Work) -> None:

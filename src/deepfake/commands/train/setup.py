@@ -102,6 +102,8 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
     in_batches = {"mixup", "cutmix"}
     before = {"random_crop", "pair_mixup", "pair_mixup_alpha", "erase_parts", "erase_half"}
     twins = aligned_twins(crops) if cfg.augment.pair_mixup else None
+    if twins is not None:
+        twins[crops.forge.to_numpy() != ""] = -1  # what is forged here is no picture yet
     if twins is not None and not (twins >= 0).any():
         raise UserError(
             f"augment.pair_mixup={cfg.augment.pair_mixup}, but no fake has a crop at its original's place: extract "

@@ -39,6 +39,10 @@ class Work:
     """The data set's, which the crops' paths are relative to."""
     train_crops: pd.DataFrame
     val_crops: pd.DataFrame
+    unseen: list[str]
+    """Methods that are held out, by which and the reals epochs are chosen; empty = by all of the fold's media."""
+    prior_logit: float
+    """Log-odds of fake among the media that were given to train on, whatever is made from them."""
     made_from: dict[str, Any]
     world: World
     precision: Precision
@@ -71,6 +75,8 @@ def resume(work: Work, trainer: Trainer) -> None:
     if state is None:
         count, spec = work.train_crops.media_id.nunique(), trainer.detector.spec
         what = f"{spec.name} at {spec.image_size} px on {trainer.precision.device}"
+        if work.unseen:
+            say("train", f"fold {work.name}: trained without {', '.join(work.unseen)}; epochs are scored by these")
         forged = (work.train_crops.forge != "").sum()
         made = f", {forged} forged as it goes" if forged else ""
         say("train", f"fold {work.name}: {len(work.train_crops)} crops of {count} media{made}, {what}")
@@ -138,16 +144,12 @@ def _epoch_line(work: Work, recipe: Recipe, record: Record, *, is_best: bool) ->
 
 def _save_best(work: Work, detector: Detector) -> None:
     from deepfake.learn.checkpoint import save_detector
-    from deepfake.score.fallback import prior_logit
 
-    crops = work.train_crops
-    given = crops[crops.forge == ""]
-    labels = (given if given.label.nunique() > 1 else crops).groupby("media_id").label.first()
     metadata = {
         "dataset": work.cfg.dataset,
         "fold": work.name,
         "metrics": work.best,
-        "prior_logit": prior_logit(labels.to_numpy(int)),
+        "prior_logit": work.prior_logit,
         "config": resolved(work.cfg),
         "folds_sha256": work.made_from["inputs"]["folds"],
         "git_commit": git_commit(),
