@@ -2,7 +2,7 @@
 
     benchmarks/gpu.sh [--tiny] [--out FOLDER] [PART …]
 
-Without a PART, all of them. --tiny goes the same way to its end with next to nothing, on a CPU in two minutes: its
+Without a PART, all of them. --tiny goes the same way to its end with next to nothing, on a CPU in about two: its
 figures mean nothing. Each part is a process with a limit of its own, and one that fails ends no other. It needs no
 network, no media and no pretrained weights, and installs nothing: what is missing is named, with the commands that
 bring it. Writes benchmarks/results/gpu-<card>.md after each part; the exit status is 1 where something failed or fell
@@ -225,7 +225,7 @@ def page(results: Sequence[Result], *, tiny: bool) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--tiny", action="store_true", help="whether it runs, on a CPU too, in two minutes")
+    parser.add_argument("--tiny", action="store_true", help="whether it runs, on a CPU too, in about two minutes")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the page")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)

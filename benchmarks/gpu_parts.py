@@ -59,7 +59,8 @@ SLOW_ON_A_CPU = "two_processes or goes_on or every_precision or take_turns or co
 def tests(folder: Path, limit_s: float, *, tiny: bool) -> Found:
     """What is marked `cuda`, on the card; without one the same on the CPU, where that means something."""
     where = {"FAIL_WITHOUT_CUDA": "1"} if has_card() else {"CUDA_TESTS": "cpu"}
-    chosen = ["tests/learn", "tests/media", "-m", "cuda", *(["-k", f"not ({SLOW_ON_A_CPU})"] if tiny else [])]
+    files = [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.cuda" in path.read_text()]
+    chosen = [*map(str, files), "-m", "cuda", *(["-k", f"not ({SLOW_ON_A_CPU})"] if tiny else [])]
     command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-v", "-p", "no:cacheprovider", "--tb=line", *chosen]
     log = folder / "tests.log"
     with log.open("w") as screen:
@@ -137,6 +138,7 @@ def inference(folder: Path, limit_s: float, *, tiny: bool) -> Found:
 
     model, size, seconds = ("test_efficientnet", 64, 1) if tiny else ("tf_efficientnet_b4", 380, 6)
     people.clips(folder / "clips", *((240, 426) if tiny else (480, 854)), number=2 if tiny else 6, seconds=seconds)
+    infer.RUNS["plain"] = 2 if tiny else infer.FOLDS
     infer.prepare(folder, folder / "clips", 6, model, size)
     found = {}
     arms = ("plain", "ours") if tiny else ("plain", *infer.COMMANDS)
