@@ -106,6 +106,15 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
     tree[leaf] = value
 
 
+def with_defaults(tree: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Nested dicts with what they lack from the defaults: keys that are younger than they are."""
+    known = {
+        key: with_defaults(tree.get(key, {}), default) if isinstance(default, dict) else tree.get(key, default)
+        for key, default in defaults.items()
+    }
+    return tree | known
+
+
 def plain(value: Any) -> Any:
     """Paths to text, tuples to lists: what JSON gives back."""
     return json.loads(json.dumps(value, default=str))

@@ -29,6 +29,13 @@ def test_a_run_is_evaluated_by_generator_and_beside_it_out_of_fold(deepfake, her
     assert "| all |" in (here / "submissions/people/evaluation.md").read_text()
 
 
+def test_where_the_split_is_not_there_the_test_media_are_evaluated_alone(deepfake, here: Path, demo_root: Path) -> None:
+    (here / "folds/people.csv").unlink()
+    done = deepfake("evaluate", f"data.root={demo_root}")
+    assert done.status == 0 and "out of fold" not in done.output, done.output
+    assert set(pd.read_csv(here / "submissions/people/evaluation.csv").on) == {"test media of people"}
+
+
 def test_what_is_missing_is_said_in_a_line(deepfake, here: Path, demo_root: Path) -> None:
     (here / "submissions/people/scores.csv").unlink()
     done = deepfake("evaluate", f"data.root={demo_root}")

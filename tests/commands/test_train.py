@@ -154,3 +154,15 @@ def test_a_compiler_that_is_not_there_is_missed_before_training(deepfake, people
     monkeypatch.setenv("PATH", "")
     done = deepfake(*people, "train.compile=true")
     assert done.status == 2 and "needs a C++ compiler" in done.output
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(deepfake, here: Path, demo_root: Path) -> None:
+    path = here / "runs/people/fold0/config.json"
+    record = json.loads(path.read_text())
+    for section, key in (("train", "forge"), ("train", "hold_out"), ("augment", "damage")):
+        del record["made_from"]["config"][section][key]
+    path.write_text(json.dumps(record))
+    done = deepfake("train", "fold=0", f"data.root={demo_root}", *TINY)
+    assert done.status == 0 and "up to date" in done.output, done.output
+    done = deepfake("train", "fold=0", f"data.root={demo_root}", *TINY, "augment.damage=0.5")
+    assert done.status == 2 and "augment.damage: 0.0 → 0.5" in done.output

@@ -96,19 +96,20 @@ def _labelled(dataset: Dataset, submission: Submission) -> pd.DataFrame:
 
 def _out_of_fold(cfg: Config, ensemble: Ensemble) -> pd.DataFrame | None:
     """The same of the media that the run was trained on, by the models that did not see them, media without a face at
-    their fallback; None where there are none, as with fold=full, or for a blend, whose own score `blend` tells."""
+    their fallback; None where there are none, as with fold=full, or for a blend, whose own score `blend` tells, or
+    where the split is not there, as on a machine that only infers."""
     import pandas as pd
 
     from deepfake.score.fallback import fallbacks, labels_and_faceless, medium_logits, prior_logit
 
-    tables = run_of(cfg).oof_tables()
-    if not tables:
+    tables, trained_on = run_of(cfg).oof_tables(), Dataset.at(roots_of(cfg), ensemble.dataset)
+    if not (tables and trained_on.folds_path.is_file()):
         return None
     oof = pd.concat(tables)
     oof = oof[oof.view.isin(ensemble.views)]
     labels, faceless = labels_and_faceless(oof)
     no_face = fallbacks(prior_logit(labels.to_numpy(int)), faceless.to_numpy(int))["no_face"]["logit"]
-    folds = Dataset.at(roots_of(cfg), ensemble.dataset).folds.rename(columns={"group_id": "source"})
+    folds = trained_on.folds.rename(columns={"group_id": "source"})
     logits = medium_logits(oof, no_face).rename("logit").rename_axis("media_id").reset_index()
     return folds.merge(logits, on="media_id")
 

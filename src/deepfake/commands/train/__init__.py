@@ -25,7 +25,7 @@ from deepfake.config import Config
 from deepfake.console import listed, say
 from deepfake.errors import UserError
 from deepfake.files import sha256
-from deepfake.knobs import shaping
+from deepfake.knobs import shaping, with_defaults
 from deepfake.machine import alone
 from deepfake.provenance import differences
 from deepfake.settings import dataset_of, run_of, tta_of
@@ -34,6 +34,8 @@ from deepfake.workspace.run import FULL, Fold, Run
 from deepfake.workspace.tta import kept_views, scored_views
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from deepfake.learn.distributed import World
 
 ABOUT = "faces and folds → trained folds and their out-of-fold logits"
@@ -91,24 +93,37 @@ def run(cfg: Config, chain: Chain) -> Run:
 def _train_folds(cfg: Config, dataset: Dataset, folds: list[Fold]) -> None:
     """One after the other, by this process alone or together with those that torchrun started beside it."""
     from deepfake.learn.distributed import joined_world
-    from deepfake.score.fallback import prior_logit
 
     crops, made_from = labelled_crops(dataset), _made_from(cfg, dataset)
     with joined_world() as world:
         for fold in folds:
             lock = fold.lock if world.leads else None
             with alone(lock, f"another process is training {fold.folder}: wait for it, or stop it"):
-                train_crops, val_crops = split_crops(crops, fold.name)
-                prior = prior_logit(train_crops.groupby("media_id").label.first().to_numpy(int))
-                unseen = unseen_methods(crops, fold.name) if cfg.train.hold_out == "method" else []
-                train_crops = without_methods(train_crops, unseen, forges=bool(cfg.train.forge))
-                kinds, share = cfg.train.forge, cfg.train.forge_share
-                train_crops = with_forgeries(train_crops, kinds, share=share, seed=cfg.seed)
-                precision = _precision(cfg, world)
-                work = Work(
-                    cfg, fold, dataset.folder, train_crops, val_crops, unseen, prior, made_from, world, precision
-                )
+                work = _work(cfg, dataset, fold, crops, made_from=made_from, world=world)
                 (score_fold if fold.is_finished else train_fold)(work)
+
+
+def _work(
+    cfg: Config, dataset: Dataset, fold: Fold, crops: pd.DataFrame, *, made_from: dict[str, Any], world: World
+) -> Work:
+    """What a fold trains on and is validated by; this process is made ready to compute."""
+    from deepfake.score.fallback import prior_logit
+
+    given, val_crops = split_crops(crops, fold.name)
+    unseen = unseen_methods(crops, fold.name) if cfg.train.hold_out == "method" else []
+    seen = without_methods(given, unseen, forges=bool(cfg.train.forge))
+    return Work(
+        cfg,
+        fold,
+        folder=dataset.folder,
+        train_crops=with_forgeries(seen, cfg.train.forge, share=cfg.train.forge_share, seed=cfg.seed),
+        val_crops=val_crops,
+        unseen=unseen,
+        prior_logit=prior_logit(given.groupby("media_id").label.first().to_numpy(int)),
+        made_from=made_from,
+        world=world,
+        precision=_precision(cfg, world),
+    )
 
 
 def _precision(cfg: Config, world: World) -> Any:
@@ -150,10 +165,10 @@ def _check_same_run(run: Run, made_from: dict[str, Any]) -> None:
 
     Nothing is thrown away, and out-of-fold logits of different splits are never pooled.
     """
-    made_from = json.loads(json.dumps(made_from))
+    made_from, defaults = json.loads(json.dumps(made_from)), shaping(Config(), *SHAPING)
     for fold in run.started_folds():
         old = fold.training["made_from"]
-        changed = differences(old["config"], made_from["config"])
+        changed = differences(with_defaults(old["config"], defaults), made_from["config"])
         changed += [f"other {name}" for name, value in made_from["inputs"].items() if value != old["inputs"].get(name)]
         if changed:
             raise UserError(
