@@ -164,7 +164,7 @@ def bounds_of(folder: Path) -> dict[str, float]:
             read = predictor.threads.map(
                 lambda path: load_crop(path, spec.image_size, spec.interpolation), paths[start : start + NUM_FRAMES]
             )
-            images = torch.from_numpy(np.ascontiguousarray(np.stack(list(read)).transpose(0, 3, 1, 2)))
+            images = torch.from_numpy(np.ascontiguousarray(np.concatenate(list(read)).transpose(0, 3, 1, 2)))
             images = images.pin_memory() if precision.device.type == "cuda" else images
             timed("reading", began)
             began = time.perf_counter()

@@ -92,6 +92,15 @@ class ModelConfig:
     weights: str = knob("", "start from this local file: .safetensors, or .pth readable with weights_only")
     image_size: int = knob(0, "side of the model's input, px; 0 = the model's own", low=0, high=2048)
     resize: bool = knob(True, "shrink or enlarge crops to that side; false = keep their pixels, take the middle")
+    windows: int = knob(
+        1,
+        "windows of that side that a crop is scored by, logits averaged: 5 = middle and corners, 9 = grid of 3 x 3",
+        low=1,
+        high=9,
+    )
+    window_choice: Literal["spread", "texture"] = knob(
+        "spread", "texture: the windows of most texture, for large pictures (crop.mode=whole, model.resize=false)"
+    )
     mean: tuple[float, ...] = knob((), "mean of the input's three channels, 0 to 1; empty = the model's own")
     std: tuple[float, ...] = knob((), "deviation of the input's three channels; empty = the model's own", low=0.001)
     drop_rate: float = knob(0.0, "dropout before the last layer", low=0, high=1)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from deepfake.errors import UserError
+from deepfake.learn import data as data_module
 from deepfake.learn.augment import FRONTAL_XY, build_augment
-from deepfake.learn.data import CropDataset, load_crop, ordered_loader, train_loader
+from deepfake.learn.data import CropDataset, ordered_loader, train_loader
 from deepfake.learn.sampling import EpochBatches, Rows
 
 RNG = np.random.default_rng(0)
@@ -29,6 +30,12 @@ NOTHING = {
 }
 
 # --- pixels
+
+
+def load_crop(path, image_size, interpolation, **given):
+    """The only window."""
+    (image_HWC,) = data_module.load_crop(path, image_size, interpolation, **given)
+    return image_HWC
 
 
 def test_a_crop_of_the_right_size_is_left_as_it_is(save_crops):
@@ -303,6 +310,27 @@ def test_the_ordered_loader_gives_every_row_once_in_order(save_crops, num_worker
     assert labels.tolist() == [0, 1, 0, 1, 0]
     assert (images.shape, images.dtype, labels.dtype) == ((5, 3, 8, 8), torch.uint8, torch.float32)
     np.testing.assert_array_equal(images.numpy(), np.stack(NOISE).transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_windows_of_a_crop_follow_one_another_and_fill_batches(save_crops, num_workers):
+    sizes = [(8, 8), (12, 12), (8, 20), (3, 3), (9, 9)]
+    images = [RNG.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    data = dataset(save_crops(images), resize=False, windows=5)
+    batches = list(ordered_loader(data, batch_size=4, num_workers=num_workers))
+    assert [len(rows) for _, _, rows in batches] == [4, 4, 4, 2]
+    shown, labels, rows = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert rows.tolist() == [0] + [1] * 5 + [2] * 3 + [3] + [4] * 4
+    assert labels.tolist() == [row % 2 for row in rows.tolist()]
+    for row, image in enumerate(images):
+        middle = data_module.prepare_crop(image, 8, "bilinear", resize=False)[0]
+        np.testing.assert_array_equal(shown[rows == row][0].numpy(), middle.transpose(2, 0, 1))
+
+
+def test_training_sees_one_window(save_crops):
+    paths = save_crops([RNG.integers(0, 256, (20, 20, 3), np.uint8)])
+    crop_CHW, *_ = dataset(paths, resize=False, windows=9, window_choice="texture")[(0, 0)]
+    np.testing.assert_array_equal(crop_CHW.numpy().transpose(1, 2, 0), load_crop(paths[0], 8, "bilinear", resize=False))
 
 
 def use_opencv_then_workers(path):

@@ -67,6 +67,8 @@ def test_a_spec_survives_json():
         ({"mean": [0.5, 0.5]}, r"mean=\[0\.5, 0\.5\]"),
         ({"std": ["1", "1", "1"]}, "std="),
         ({"kwargs": None}, "kwargs=None"),
+        ({"windows": "5"}, "windows='5'"),
+        ({"window_choice": "random"}, "window_choice='random'"),
     ],
 )
 def test_what_is_no_spec_is_refused_by_what_is_wrong_in_it(change, message):
@@ -76,18 +78,19 @@ def test_what_is_no_spec_is_refused_by_what_is_wrong_in_it(change, message):
 
 def test_what_is_half_a_spec_or_none_is_refused():
     whole = resolve_spec("test_resnet").to_json()
-    for key in whole.keys() - {"resize", "drop_path_rate"}:
+    for key in whole.keys() - {"resize", "drop_path_rate", "windows", "window_choice"}:
         with pytest.raises(ValueError, match=f"{key} is missing"):
             ModelSpec.from_json({name: value for name, value in whole.items() if name != key})
     with pytest.raises(ValueError, match="a list"):
         ModelSpec.from_json([])
 
 
-def test_a_spec_of_before_resize_and_stochastic_depth_is_read():
+def test_a_spec_of_before_the_latest_fields_is_read():
     spec = resolve_spec("test_resnet", drop_rate=0.5)
-    old = {key: value for key, value in spec.to_json().items() if key not in ("resize", "drop_path_rate")}
+    later = ("resize", "drop_path_rate", "windows", "window_choice")
+    old = {key: value for key, value in spec.to_json().items() if key not in later}
     assert ModelSpec.from_json(old) == spec
-    assert (spec.resize, spec.drop_path_rate) == (True, 0.0)
+    assert (spec.resize, spec.drop_path_rate, spec.windows, spec.window_choice) == (True, 0.0, 1, "spread")
 
 
 # (name, side in px) of the models that presets and the README name

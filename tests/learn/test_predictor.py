@@ -1,5 +1,6 @@
 """Models side by side: each says what it says alone, and crops are read no oftener than needed."""
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
@@ -13,7 +14,8 @@ from deepfake.learn.data import CropDataset, ordered_loader
 from deepfake.learn.engine import NonFiniteError, predict
 from deepfake.learn.golden import golden_images
 from deepfake.learn.models import build_detector, resolve_spec
-from deepfake.learn.predictor import Predictor, _shares
+from deepfake.learn.predictor import Predictor, Preparation, _shares
+from deepfake.learn.windows import windows
 
 VIEWS = ["identity", "hflip", "five_crop"]
 
@@ -75,7 +77,7 @@ def alone(path, crops, precision, views):
     """What a detector says by itself."""
     detector = load_detector(path)
     spec = detector.spec
-    data = CropDataset(crops, image_size=spec.image_size, interpolation=spec.interpolation, resize=spec.resize)
+    data = CropDataset(crops, **dataclasses.asdict(Preparation.of(spec)))
     batches = ordered_loader(data, batch_size=4, num_workers=0)
     return predict(detector, batches, views=views, precision=precision)
 
@@ -96,6 +98,39 @@ def test_a_model_that_keeps_the_size_of_pixels_does_so_among_others(tmp_path, we
     logits = Predictor(paths, cpu, batch_size=4, num_threads=1).score(crops, views=["identity"], members=2)
     for number, path in enumerate(paths):
         np.testing.assert_allclose(logits[:, number], alone(path, crops, cpu, ["identity"]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("choice", ["spread", "texture"])
+def test_logits_of_windows_are_averaged_wherever_crops_are_scored(tmp_path, images, crops, cpu, choice):
+    """From files, from arrays and out of fold; beside a model that sees one window."""
+    made = {}
+    for count in (1, 5):
+        torch.manual_seed(7)
+        given = {"windows": count, "window_choice": choice}
+        made[count] = certain(image_size=32, resize=False, **given)
+        save_detector(tmp_path / f"{count}.safetensors", made[count], {})
+    paths = [tmp_path / "5.safetensors", tmp_path / "1.safetensors"]
+    predictor = Predictor(paths, cpu, batch_size=6, num_threads=2)
+    logits = predictor.score(crops, views=VIEWS, members=2)
+    assert np.array_equal(predictor.score_arrays(images, views=VIEWS, members=2), logits)
+    for number, path in enumerate(paths):
+        np.testing.assert_allclose(logits[:, number], alone(path, crops, cpu, VIEWS), rtol=1e-4, atol=1e-5)
+    for row, image in enumerate(images):
+        shown = windows(image, 32, 5, choice)
+        each = Predictor(paths[1:], cpu, batch_size=4, num_threads=1)
+        of_windows = each.score_arrays(list(shown), views=VIEWS, members=1)[:, 0]
+        np.testing.assert_allclose(logits[row, 0], of_windows.mean(0), rtol=1e-4, atol=1e-5)
+    assert np.abs(logits[:, 0] - logits[:, 1]).max() > 0.1
+
+
+def test_no_batch_is_larger_than_it_may_be_whatever_the_windows(tmp_path, images, cpu, monkeypatch):
+    save_detector(tmp_path / "w.safetensors", certain(image_size=16, resize=False, windows=9), {})
+    predictor, sizes = Predictor([tmp_path / "w.safetensors"], cpu, batch_size=10, num_threads=1), []
+    monkeypatch.setattr(
+        predictor.detectors[0], "forward", lambda shown: sizes.append(len(shown)) or torch.zeros(len(shown))
+    )
+    predictor.score_arrays(images, views=["identity"], members=1)
+    assert sizes == [10] * 6 + [3]
 
 
 def test_a_crop_is_read_once_for_all_models_that_want_the_same_pixels(open_predictor, crops, reads):

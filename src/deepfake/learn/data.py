@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +16,35 @@ from deepfake.errors import UserError
 from deepfake.forge.kinds import forge
 from deepfake.learn.augment import Augment, erase_half, erase_part
 from deepfake.learn.sampling import EpochBatches, Key
+from deepfake.learn.windows import packed, random_window
+from deepfake.learn.windows import windows as windows_of
 
 PREFETCH = 4  # batches that each worker has ready: decoding times differ
 
 
-def load_crop(path: Path, image_size: int, interpolation: str, *, resize: bool = True) -> np.ndarray:
+def load_crop(path: Path, image_size: int, interpolation: str, **given: Any) -> np.ndarray:
     """A crop from disk as the model sees it; see prepare_crop. UserError when the file is missing or broken."""
-    return prepare_crop(_read(path), image_size, interpolation, resize=resize)
+    return prepare_crop(_read(path), image_size, interpolation, **given)
 
 
-def prepare_crop(crop_HWC: np.ndarray, image_size: int, interpolation: str, *, resize: bool = True) -> np.ndarray:
-    """A uint8 RGB crop of any size as the model sees it: (image_size, image_size, 3).
+def prepare_crop(
+    crop_HWC: np.ndarray,
+    image_size: int,
+    interpolation: str,
+    *,
+    resize: bool = True,
+    windows: int = 1,
+    window_choice: str = "spread",
+) -> np.ndarray:
+    """A uint8 RGB crop of any size as the model sees it: (W, image_size, image_size, 3), W windows.
 
     The shorter side is resized to image_size as timm's evaluation does (Pillow, anti-aliased, the model's own
-    interpolation), then the middle is taken; a crop that already has the size is left as it is. Without `resize` the
-    pixels are kept, and what is too small is padded by reflection.
+    interpolation), then windows are taken; a crop that already has the size is left as it is. Without `resize` the
+    pixels are kept. One window is the middle; for more, see windows.windows.
     """
     if resize:
         crop_HWC = _resize_shorter(crop_HWC, image_size, interpolation)
-    return _window(crop_HWC, image_size)
+    return windows_of(crop_HWC, image_size, windows, window_choice)
 
 
 def _read(path: Path | str) -> np.ndarray:
@@ -55,21 +65,11 @@ def _resize_shorter(crop_HWC: np.ndarray, size: int, interpolation: str) -> np.n
     return np.asarray(Image.fromarray(crop_HWC).resize(new_size, Image.Resampling[interpolation.upper()]))
 
 
-def _window(crop_HWC: np.ndarray, size: int, rng: np.random.Generator | None = None) -> np.ndarray:
-    """A window of size x size px: the middle, or with rng a random one; what is too small is padded by reflection."""
-    missing = [max(0, size - side) for side in crop_HWC.shape[:2]]
-    if any(missing):
-        (above, left), (below, right) = ([n // 2 for n in missing], [n - n // 2 for n in missing])
-        crop_HWC = cv2.copyMakeBorder(crop_HWC, above, below, left, right, cv2.BORDER_REFLECT_101)
-    spare = [side - size for side in crop_HWC.shape[:2]]
-    top, left = (n // 2 for n in spare) if rng is None else rng.integers(spare, endpoint=True)
-    return crop_HWC[top : top + size, left : left + size]
-
-
 class CropDataset(Dataset):
     """(epoch, row) → (crop_CHW uint8, target float32, row). Random changes are a function of (seed, epoch, row) alone.
 
-    labels: (N,) 0 or 1; None = all 0. image_size, interpolation, resize: as in prepare_crop. The rest is for training:
+    labels: (N,) 0 or 1; None = all 0. image_size, interpolation, resize: as in prepare_crop; windows, window_choice as
+    well, for `scored` alone: training sees one window. The rest is for training:
 
     random_crop: side, px, of a random window that is shown instead of the middle; 0 = off. The window is taken from the
     resized crop or, without resize, from the whole stored one.
@@ -91,6 +91,8 @@ class CropDataset(Dataset):
         image_size: int,
         interpolation: str,
         resize: bool = True,
+        windows: int = 1,
+        window_choice: str = "spread",
         random_crop: int = 0,
         augment: Augment | None = None,
         seed: int = 0,
@@ -115,6 +117,8 @@ class CropDataset(Dataset):
         self.image_size = image_size
         self.interpolation = interpolation
         self.resize = resize
+        self.windows = windows
+        self.window_choice = window_choice
         self.random_crop = random_crop
         self.augment = augment
         self.seed = seed
@@ -140,6 +144,20 @@ class CropDataset(Dataset):
         if self.augment:
             crop_HWC = self.augment(crop_HWC, seed)
         return torch.from_numpy(np.ascontiguousarray(crop_HWC.transpose(2, 0, 1))), target, row
+
+    def scored(self, row: int) -> list[torch.Tensor]:
+        """images_NCHW uint8 of the crop's N windows, without random changes; its target and row, N times."""
+        images_NHWC = prepare_crop(
+            self._stored(row),
+            self.image_size,
+            self.interpolation,
+            resize=self.resize,
+            windows=self.windows,
+            window_choice=self.window_choice,
+        )
+        images_NCHW = torch.from_numpy(np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2)))
+        target, count = torch.tensor(self.labels[row]), len(images_NCHW)
+        return [images_NCHW, target.expand(count), torch.tensor(row).expand(count)]
 
     def _stored(self, row: int) -> np.ndarray:
         return _read(os.fsdecode(self.paths[row]))
@@ -173,8 +191,8 @@ class CropDataset(Dataset):
         if self.resize:
             crop_HWC = _resize_shorter(crop_HWC, self.image_size, self.interpolation)
         if self.random_crop:
-            return _window(crop_HWC, self.random_crop, rng)
-        return _window(crop_HWC, self.image_size)
+            return random_window(crop_HWC, self.random_crop, rng)
+        return windows_of(crop_HWC, self.image_size)[0]
 
 
 def train_loader(data: CropDataset, batches: EpochBatches, num_workers: int) -> DataLoader:
@@ -184,13 +202,36 @@ def train_loader(data: CropDataset, batches: EpochBatches, num_workers: int) -> 
 
 def ordered_loader(
     data: CropDataset, *, batch_size: int, num_workers: int, rows: Iterable[int] | None = None
-) -> DataLoader:
-    """Every row once, in order; or these rows."""
-    keys = [(0, int(row)) for row in (range(len(data)) if rows is None else rows)]
-    return _loader(data, num_workers, sampler=keys, batch_size=batch_size)
+) -> Iterator[list[torch.Tensor]]:
+    """Every row once, in order; or these rows: (images_NCHW uint8, targets (N,), rows (N,)) as a detector scores them.
+
+    A crop's windows follow one another, and may lie in two batches. A batch has batch_size images; the last may have
+    fewer.
+    """
+    chosen = range(len(data)) if rows is None else [int(row) for row in rows]
+    crops = max(1, batch_size // data.windows)  # what workers have ready holds no more than batch_size images each
+    loader = _loader(_Scored(data), num_workers, sampler=chosen, batch_size=crops, collate_fn=_together)
+    return packed(loader, batch_size)
 
 
-def _loader(data: CropDataset, num_workers: int, **batches: Any) -> DataLoader:
+class _Scored(Dataset):
+    """row → its windows, target and row, as CropDataset.scored."""
+
+    def __init__(self, data: CropDataset) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, row: int) -> list[torch.Tensor]:
+        return self.data.scored(row)
+
+
+def _together(crops: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+    return [torch.cat(parts) for parts in zip(*crops, strict=True)]
+
+
+def _loader(data: Dataset, num_workers: int, **batches: Any) -> DataLoader:
     if num_workers:  # a forked worker hangs when it touches threads that OpenCV had in its parent
         cv2.setNumThreads(1)
     return DataLoader(

@@ -11,6 +11,7 @@ import torch
 from deepfake.errors import UserError
 from deepfake.learn.models import Detector
 from deepfake.learn.views import view_logits
+from deepfake.learn.windows import mean_of_windows
 
 
 @dataclass(frozen=True)
@@ -109,20 +110,23 @@ def predict(
     precision: Precision,
     on_step: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """Logits (N, len(views)), float32, in the order of the batches. NonFiniteError where one is not finite;
-    UserError where a batch is too large for the GPU.
+    """Logits (N, len(views)), float32, of the crops in the order of the batches: means over their windows, which follow
+    one another (see ordered_loader). on_step is told how many images each batch had.
+
+    NonFiniteError where one is not finite; UserError where a batch is too large for the GPU.
     """
     detector.eval()
-    parts = []
+    parts, of = [np.empty((0, len(views)), np.float32)], [np.empty(0, int)]
     for images_NCHW, _, rows in batches:
         images_NCHW = precision.send(images_NCHW)
         try:
             with precision.autocast():
                 logits = view_logits([detector], images_NCHW, views)[:, 0]
         except torch.OutOfMemoryError as error:
-            raise UserError(f"out of GPU memory with {len(rows)} crops at once: a smaller infer.batch_size") from error
+            raise UserError(f"out of GPU memory with {len(rows)} images at once: a smaller infer.batch_size") from error
         if not torch.isfinite(logits).all():
-            raise NonFiniteError("a logit", rows.tolist())
+            raise NonFiniteError("a logit", list(dict.fromkeys(rows.tolist())))
         parts.append(logits.cpu().numpy())
+        of.append(rows.numpy())
         on_step(len(rows))
-    return np.concatenate(parts) if parts else np.empty((0, len(views)), np.float32)
+    return mean_of_windows(np.concatenate(parts), np.concatenate(of))

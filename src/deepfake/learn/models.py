@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from deepfake.errors import UserError, closest, raised_within
+from deepfake.learn.windows import CHOICES
 
 # Fields of a ModelSpec, and what JSON has in their place.
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -23,7 +24,10 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "drop_rate": (int, float),
     "drop_path_rate": (int, float),
     "kwargs": dict,
+    "windows": int,
+    "window_choice": str,
 }
+_LATER = ("resize", "drop_path_rate", "windows", "window_choice")  # fields that older files lack
 
 
 @dataclass(frozen=True)
@@ -40,28 +44,34 @@ class ModelSpec:
     interpolation: str
     """Pillow's name of it, for crops of another size."""
     resize: bool = True
-    """Whether crops of another size are resized; otherwise their middle is taken as it is."""
+    """Whether crops of another size are resized; otherwise windows of them are taken as they are."""
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     """0 = the model's own."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Further arguments of timm.create_model."""
+    windows: int = 1
+    """How many windows of a crop are scored; their logits are averaged."""
+    window_choice: str = "spread"
+    """Which ones; see windows.windows."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelSpec:
-        """What to_json gave, also before it had resize and drop_path_rate. ValueError for anything else."""
+        """What to_json gave, also before it had the latest fields. ValueError for anything else."""
         if not isinstance(values, dict):
             raise ValueError(f"a {type(values).__name__}")
         for key in sorted(_KINDS.keys() | values.keys()):
             if key not in _KINDS:
                 raise ValueError(f"{key} is unknown")
-            if key not in values and key not in ("resize", "drop_path_rate"):
+            if key not in values and key not in _LATER:
                 raise ValueError(f"{key} is missing")
             if key in values and not isinstance(values[key], _KINDS[key]):
                 raise ValueError(f"{key}={values[key]!r}")
+        if values.get("window_choice", "spread") not in CHOICES:
+            raise ValueError(f"window_choice={values['window_choice']!r}")
         for key in ("mean", "std"):
             if len(values[key]) != 3 or not all(isinstance(value, int | float) for value in values[key]):
                 raise ValueError(f"{key}={values[key]!r}")
@@ -95,8 +105,12 @@ def resolve_spec(
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     kwargs: dict[str, Any] | None = None,
+    **given: Any,
 ) -> ModelSpec:
-    """The spec of a model; what is not given is timm's own. UserError for a name or tag that timm does not know."""
+    """The spec of a model; what is not given is timm's own. given: further fields of a ModelSpec.
+
+    UserError for a name or tag that timm does not know.
+    """
     import timm
 
     base = name.split(".", maxsplit=1)[0]
@@ -120,6 +134,7 @@ def resolve_spec(
         drop_rate=drop_rate,
         drop_path_rate=drop_path_rate,
         kwargs=dict(kwargs or {}),
+        **given,
     )
 
 

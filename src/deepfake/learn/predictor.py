@@ -17,8 +17,9 @@ from deepfake.errors import UserError
 from deepfake.learn.checkpoint import load_detector
 from deepfake.learn.data import load_crop, prepare_crop
 from deepfake.learn.engine import NonFiniteError, Precision
-from deepfake.learn.models import Detector
+from deepfake.learn.models import Detector, ModelSpec
 from deepfake.learn.views import view_logits
+from deepfake.learn.windows import mean_of_windows, packed
 
 Crop = TypeVar("Crop", Path, np.ndarray)
 
@@ -32,6 +33,12 @@ class Preparation:
     image_size: int
     interpolation: str
     resize: bool
+    windows: int
+    window_choice: str
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Preparation:
+        return cls(**{item.name: getattr(spec, item.name) for item in dataclasses.fields(cls)})
 
 
 class Predictor:
@@ -63,7 +70,7 @@ class Predictor:
                 precision.place(detector)
 
     def score(self, crops: Sequence[Path], *, views: list[str], members: int) -> np.ndarray:
-        """Logits (len(crops), members, len(views)), float32, of the first `members` detectors.
+        """Logits (len(crops), members, len(views)), float32, of the first `members` detectors: means over windows.
 
         NonFiniteError where one is not finite, with the crop's number; UserError where a crop is broken, or a batch too
         large for the GPU.
@@ -78,13 +85,14 @@ class Predictor:
     def _score(
         self, crops: Sequence[Crop], load: Callable[..., np.ndarray], views: list[str], members: int
     ) -> np.ndarray:
-        """load: (crop, image_size, interpolation, resize=…) → the pixels that a detector sees, as load_crop."""
+        """load: (crop, image_size, interpolation, …) → the windows that a detector sees, as load_crop."""
         logits = np.empty((len(crops), members, len(views)), np.float32)
         for share in self.shares:
             numbers = [number for number in share if number < members]
             for preparation, alike in self._by_preparation(numbers).items():
                 read = functools.partial(load, **dataclasses.asdict(preparation))
-                self._score_alike(alike, self._batches(crops, read), views, logits)
+                batches = packed(self._parts(crops, read, preparation.windows), self.batch_size)
+                logits[:, alike] = self._score_alike(alike, batches, views)
         wrong = np.flatnonzero(~np.isfinite(logits).all((1, 2)))
         if len(wrong):
             raise NonFiniteError("a logit", wrong.tolist())
@@ -93,41 +101,45 @@ class Predictor:
     def _by_preparation(self, numbers: list[int]) -> dict[Preparation, list[int]]:
         groups: dict[Preparation, list[int]] = {}
         for number in numbers:
-            spec = self.detectors[number].spec
-            groups.setdefault(Preparation(spec.image_size, spec.interpolation, spec.resize), []).append(number)
+            groups.setdefault(Preparation.of(self.detectors[number].spec), []).append(number)
         return groups
 
-    def _score_alike(
-        self, numbers: list[int], batches: Iterable[tuple[int, torch.Tensor]], views: list[str], logits: np.ndarray
-    ) -> None:
-        """Fill the columns of detectors that want the same pixels; each view is made once for all of them."""
+    def _score_alike(self, numbers: list[int], batches: Iterable[list[torch.Tensor]], views: list[str]) -> np.ndarray:
+        """Logits (crops, len(numbers), len(views)) of detectors that want the same pixels; each view is made once for
+        all of them."""
         swapped = len(self.shares) > 1
         for number in numbers if swapped else ():
             self.precision.place(self.detectors[number])
         detectors = [self.detectors[number] for number in numbers]
-        for start, images_NCHW in batches:
-            rows = slice(start, start + len(images_NCHW))
+        parts, of = [np.empty((0, len(numbers), len(views)), np.float32)], [np.empty(0, int)]
+        for images_NCHW, crops in batches:
+            images_NCHW = images_NCHW.pin_memory() if torch.cuda.is_available() else images_NCHW
             try:
                 with self.precision.autocast():
                     batch = view_logits(detectors, self.precision.send(images_NCHW), views)
             except torch.OutOfMemoryError as error:
                 raise UserError(
-                    f"out of GPU memory with {len(images_NCHW)} crops: a smaller infer.batch_size"
+                    f"out of GPU memory with {len(images_NCHW)} images: a smaller infer.batch_size"
                 ) from error
-            logits[rows, numbers] = batch.float().cpu().numpy()
+            parts.append(batch.float().cpu().numpy())
+            of.append(crops.numpy())
         for number in numbers if swapped else ():
             self.detectors[number].to("cpu")
+        return mean_of_windows(np.concatenate(parts), np.concatenate(of))
 
-    def _batches(self, crops: Sequence[Crop], read: Callable[[Crop], np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
-        """(number of the first crop, images_NCHW uint8) of each batch; the next one is read in the meantime."""
-        starts = range(0, len(crops), self.batch_size)
-        ahead = self.threads.map(read, crops[: self.batch_size])
-        for start in starts:
-            ready = ahead
-            ahead = self.threads.map(read, crops[start + self.batch_size : start + 2 * self.batch_size])
-            images = np.stack(list(ready))
-            batch = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-            yield start, batch.pin_memory() if torch.cuda.is_available() else batch
+    def _parts(
+        self, crops: Sequence[Crop], read: Callable[[Crop], np.ndarray], windows: int
+    ) -> Iterator[list[torch.Tensor]]:
+        """(images_NCHW uint8, number of each one's crop) of a few crops, a batch at most; the next are read in the
+        meantime."""
+        step = max(1, self.batch_size // windows)
+        ahead = self.threads.map(read, crops[:step])
+        for start in range(0, len(crops), step):
+            ready = list(ahead)
+            ahead = self.threads.map(read, crops[start + step : start + 2 * step])
+            images_NHWC = np.concatenate(ready)
+            numbers = np.repeat(np.arange(start, start + len(ready)), [len(images) for images in ready])
+            yield [torch.from_numpy(np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2))), torch.from_numpy(numbers)]
 
 
 def _weight_bytes(detector: Detector) -> int:

@@ -135,6 +135,8 @@ def crop_data(folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int, 
         image_size=spec.image_size,
         interpolation=spec.interpolation,
         resize=spec.resize,
+        windows=spec.windows,
+        window_choice=spec.window_choice,
         seed=seed,
         **training,
     )
