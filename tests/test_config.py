@@ -144,6 +144,12 @@ def test_another_type_is_refused_with_what_is_allowed(argument, allowed):
         ("augment.jpeg_quality_range=[90,60]", "the first must not be above the second"),
         ("model.std=[0.5]", "none, or three"),
         ("crop.size=8", "16 to 4096 with crop.mode=faces"),
+        (
+            "model.front=ela",
+            r"model\.front=ela; allowed: rgb, npr, srm, median, spectrum, or several, each once, joined",
+        ),
+        ("model.front=rgb+rgb", r"model\.front=rgb\+rgb; allowed: .* each once"),
+        ("model.windows=10", r"model\.windows=10; allowed: 1 to 9"),
         ("infer.tta=[]", r"infer\.tta=\[\]; allowed: one or more of identity, .*jpeg, each once; or auto alone"),
         ("infer.tta=[hflip,hflip]", r"infer\.tta=\[hflip,hflip\]; allowed: .* each once"),
         ("infer.tta=flip", r"infer\.tta=\[flip\]; allowed: .*hflip, vflip, rot90, scale_down, scale_up, five_crop"),

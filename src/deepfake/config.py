@@ -25,7 +25,7 @@ from deepfake.sections import (
     SubmitConfig,
     TrainConfig,
 )
-from deepfake.tables import VIEW_NAMES
+from deepfake.tables import FRONT_NAMES, VIEW_NAMES
 
 AUTO_VIEWS = ["auto"]  # infer.tta: those that pay, by the out-of-fold logits
 
@@ -83,6 +83,7 @@ class Config:
         for key in ("mean", "std"):
             if len(getattr(self.model, key)) not in (0, 3):
                 raise UserError(f"model.{key} has {len(getattr(self.model, key))} values; allowed: none, or three")
+        _check_front(self.model.front)
         _check_views(self.infer.tta)
         _check_competition(self.submit)
         if self.crop.mode == "faces" and self.crop.size < 16:
@@ -114,6 +115,12 @@ def _check_phase(key: str, phase: PhaseConfig) -> None:
         raise UserError(f"{key}: epochs={phase.epochs}; allowed: 1 or more")
     if phase.lr is not None and not 0 <= phase.lr < math.inf:
         raise UserError(f"{key}: lr={phase.lr}; allowed: 0 or more")
+
+
+def _check_front(front: str) -> None:
+    names = front.split("+")
+    if not set(names) <= set(FRONT_NAMES) or len(set(names)) != len(names):
+        raise UserError(f"model.front={front}; allowed: {', '.join(FRONT_NAMES)}, or several, each once, joined by +")
 
 
 def _check_views(views: list[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepfake.knobs import knob
-from deepfake.tables import FORGERIES, VIEW_NAMES
+from deepfake.tables import FORGERIES, FRONT_NAMES, VIEW_NAMES
 
 
 def _layouts() -> list[str]:
@@ -92,6 +92,7 @@ class ModelConfig:
     weights: str = knob("", "start from this local file: .safetensors, or .pth readable with weights_only")
     image_size: int = knob(0, "side of the model's input, px; 0 = the model's own", low=0, high=2048)
     resize: bool = knob(True, "shrink or enlarge crops to that side; false = keep their pixels, take the middle")
+    front: str = knob("rgb", f"what the model sees: {', '.join(FRONT_NAMES)}, or several side by side, as in rgb+npr")
     windows: int = knob(
         1,
         "windows of that side that a crop is scored by, logits averaged: 5 = middle and corners, 9 = grid of 3 x 3",

@@ -9,6 +9,7 @@ BOX = ("x0", "y0", "x1", "y1")
 LANDMARK_COLUMNS = tuple(f"{point}_{axis}" for point in LANDMARKS for axis in "xy")
 FACE_KEY = ("media_id", "frame_idx", "face_idx")
 VIEW_NAMES = ("identity", "hflip", "vflip", "rot90", "scale_down", "scale_up", "five_crop", "jpeg")  # test-time views
+FRONT_NAMES = ("rgb", "npr", "srm", "median", "spectrum")  # what a model may see of a picture
 FORGERIES = ("self_blend", "upsample")  # fakes that training makes from reals
 
 _FACE_KEY_COLUMNS = {

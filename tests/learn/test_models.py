@@ -69,6 +69,7 @@ def test_a_spec_survives_json():
         ({"kwargs": None}, "kwargs=None"),
         ({"windows": "5"}, "windows='5'"),
         ({"window_choice": "random"}, "window_choice='random'"),
+        ({"front": "rgb+ela"}, r"front='rgb\+ela'"),
     ],
 )
 def test_what_is_no_spec_is_refused_by_what_is_wrong_in_it(change, message):
@@ -78,7 +79,7 @@ def test_what_is_no_spec_is_refused_by_what_is_wrong_in_it(change, message):
 
 def test_what_is_half_a_spec_or_none_is_refused():
     whole = resolve_spec("test_resnet").to_json()
-    for key in whole.keys() - {"resize", "drop_path_rate", "windows", "window_choice"}:
+    for key in whole.keys() - {"resize", "drop_path_rate", "windows", "window_choice", "front"}:
         with pytest.raises(ValueError, match=f"{key} is missing"):
             ModelSpec.from_json({name: value for name, value in whole.items() if name != key})
     with pytest.raises(ValueError, match="a list"):
@@ -87,10 +88,11 @@ def test_what_is_half_a_spec_or_none_is_refused():
 
 def test_a_spec_of_before_the_latest_fields_is_read():
     spec = resolve_spec("test_resnet", drop_rate=0.5)
-    later = ("resize", "drop_path_rate", "windows", "window_choice")
+    later = ("resize", "drop_path_rate", "windows", "window_choice", "front")
     old = {key: value for key, value in spec.to_json().items() if key not in later}
     assert ModelSpec.from_json(old) == spec
     assert (spec.resize, spec.drop_path_rate, spec.windows, spec.window_choice) == (True, 0.0, 1, "spread")
+    assert (spec.front, spec.channels) == ("rgb", 3)
 
 
 # (name, side in px) of the models that presets and the README name

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from deepfake.errors import UserError, closest, raised_within
+from deepfake.learn.fronts import CHANNELS, FRONTS, Front, widen_stem
 from deepfake.learn.windows import CHOICES
 
 # Fields of a ModelSpec, and what JSON has in their place.
@@ -26,8 +27,9 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "kwargs": dict,
     "windows": int,
     "window_choice": str,
+    "front": str,
 }
-_LATER = ("resize", "drop_path_rate", "windows", "window_choice")  # fields that older files lack
+_LATER = ("resize", "drop_path_rate", "windows", "window_choice", "front")  # fields that older files lack
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,13 @@ class ModelSpec:
     """How many windows of a crop are scored; their logits are averaged."""
     window_choice: str = "spread"
     """Which ones; see windows.windows."""
+    front: str = "rgb"
+    """What the backbone sees: names of fronts.FRONTS, joined by `+`."""
+
+    @property
+    def channels(self) -> int:
+        """Of what the backbone sees."""
+        return CHANNELS * len(self.front.split("+"))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -72,6 +81,8 @@ class ModelSpec:
                 raise ValueError(f"{key}={values[key]!r}")
         if values.get("window_choice", "spread") not in CHOICES:
             raise ValueError(f"window_choice={values['window_choice']!r}")
+        if not set(values.get("front", "rgb").split("+")) <= FRONTS.keys():
+            raise ValueError(f"front={values['front']!r}")
         for key in ("mean", "std"):
             if len(values[key]) != 3 or not all(isinstance(value, int | float) for value in values[key]):
                 raise ValueError(f"{key}={values[key]!r}")
@@ -79,7 +90,8 @@ class ModelSpec:
 
 
 class Detector(nn.Module):
-    """images_NCHW RGB in 0..255, uint8 or float → logits (N,) float32, the log-odds of fake. Normalises inside.
+    """images_NCHW RGB in 0..255, uint8 or float → logits (N,) float32, the log-odds of fake. The front end and
+    its normalisation are inside.
 
     The images' memory format is kept: the caller gives images and weights the one that is fast.
     """
@@ -88,11 +100,10 @@ class Detector(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.spec = spec
-        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
+        self.front = Front(spec.front, spec.mean, spec.std)
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        return self.backbone((images_NCHW.float() / 255 - self.mean) / self.std).float().squeeze(1)
+        return self.backbone(self.front(images_NCHW)).float().squeeze(1)
 
 
 def resolve_spec(
@@ -153,7 +164,10 @@ def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
     try:
         if "img_size" in arguments:
             _check_size(spec, arguments)
-        backbone = timm.create_model(spec.name, pretrained=pretrained, num_classes=1, **arguments)
+        of_colours = pretrained and spec.channels == CHANNELS
+        backbone = timm.create_model(spec.name, pretrained=of_colours, num_classes=1, **arguments)
+        if pretrained and not of_colours:
+            _start_wider(backbone, spec, arguments)
     except (OSError, RuntimeError) as error:  # timm and its hub wrap what the network says in one of these
         if not pretrained:
             raise
@@ -171,6 +185,23 @@ def build_detector(spec: ModelSpec, *, pretrained: bool = False) -> Detector:
     return Detector(backbone, spec)
 
 
+def _start_wider(backbone: nn.Module, spec: ModelSpec, arguments: dict[str, Any]) -> None:
+    """timm's weights, of colours, for a backbone that sees more. UserError where its stem cannot be widened."""
+    import timm
+
+    given = {name: value for name, value in arguments.items() if name != "in_chans"}
+    state = timm.create_model(spec.name, pretrained=True, num_classes=1, **given).state_dict()
+    own = backbone.state_dict()
+    state = widen_stem(state, own, spec.front)
+    wrong = [name for name, weight in state.items() if name not in own or own[name].shape != weight.shape]
+    if wrong:
+        raise UserError(
+            f"model.front={spec.front}: the stem of {spec.name} ({wrong[0]}) cannot be widened: give one front end "
+            f"alone, another model.name, or model.pretrained=false"
+        )
+    backbone.load_state_dict(state)
+
+
 def _arguments(spec: ModelSpec) -> dict[str, Any]:
     """timm.create_model's keyword arguments; those that some models do not take are left out unless they are needed."""
     import timm
@@ -180,6 +211,7 @@ def _arguments(spec: ModelSpec) -> dict[str, Any]:
     arguments: dict[str, Any] = {"drop_rate": spec.drop_rate}
     arguments |= {"drop_path_rate": spec.drop_path_rate} if spec.drop_path_rate > 0 else {}
     arguments |= {"img_size": spec.image_size} if resized else {}
+    arguments |= {"in_chans": spec.channels} if spec.channels != CHANNELS else {}
     return arguments | spec.kwargs
 
 
@@ -193,7 +225,7 @@ def _check_size(spec: ModelSpec, arguments: dict[str, Any]) -> None:
     try:
         with torch.device("meta"):
             twin = timm.create_model(spec.name, num_classes=1, **arguments).eval()
-            twin(torch.zeros(1, 3, spec.image_size, spec.image_size))
+            twin(torch.zeros(1, spec.channels, spec.image_size, spec.image_size))
     except Exception as error:
         if isinstance(error, TypeError) or not raised_within(error, "timm", "torch"):
             raise  # TypeError: of other arguments than the size, which build_detector names
@@ -227,6 +259,7 @@ def in_full_precision(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], output
 
 # Arguments of timm.create_model that have keys of their own beside model.kwargs.
 _KEYS = {"drop_path_rate": "model.drop_path_rate", "drop_rate": "model.drop_rate", "img_size": "model.image_size"}
+_KEYS |= {"in_chans": "model.front"}
 
 
 def _refused_help(spec: ModelSpec, reason: str) -> str:
@@ -234,6 +267,11 @@ def _refused_help(spec: ModelSpec, reason: str) -> str:
     refused = next((name for name in _KEYS if f"'{name}'" in reason and name not in spec.kwargs), None)
     if refused is None:
         return f"model.kwargs={spec.kwargs}: {spec.name} does not take them ({reason})"
+    if refused == "in_chans":
+        return (
+            f"model.front={spec.front}: {spec.name} does not take {spec.channels} channels ({reason}). "
+            f"Give one front end alone, or another model.name"
+        )
     return (
         f"{_KEYS[refused]}={_arguments(spec)[refused]}: {spec.name} does not take it ({reason}). "
         f"Leave {_KEYS[refused]} at 0, or give another model.name"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from deepfake.errors import UserError, raised_within
+from deepfake.learn.fronts import widen_stem
 from deepfake.learn.models import Detector
 
 
@@ -22,13 +23,15 @@ class DamagedFileError(ValueError):
 def load_weights(detector: Detector, path: Path) -> None:
     """Load a local weight file of the same architecture into the backbone; its classifier only where it has our shape.
 
-    A classifier of another size is expected (ImageNet's has 1000 classes), and the detector's own stays as it is.
+    A classifier of another size is expected (ImageNet's has 1000 classes), and the detector's own stays as it is. The
+    stem of a model of colours is widened to what the detector sees.
     UserError, naming what does not match, when the file is missing, damaged, of another model, or has code in it.
     """
     state = {_strip(key): value for key, value in _read_state(path).items()}
     own = detector.backbone.state_dict()
     scalars = [key for key, value in own.items() if value.ndim == 0 and key in state and state[key].numel() == 1]
     state |= {key: state[key].reshape(()) for key in scalars}  # some writers store counters as arrays of one
+    state = widen_stem(state, own, detector.spec.front)
     wrong = _mismatches(own, state, _classifier_names(detector))
     if wrong:
         raise UserError(

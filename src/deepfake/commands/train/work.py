@@ -74,7 +74,8 @@ def resume(work: Work, trainer: Trainer) -> None:
         )
     if state is None:
         count, spec = work.train_crops.media_id.nunique(), trainer.detector.spec
-        what = f"{spec.name} at {spec.image_size} px on {trainer.precision.device}"
+        sees = "" if spec.front == "rgb" else f" of {spec.front}"
+        what = f"{spec.name} at {spec.image_size} px{sees} on {trainer.precision.device}"
         if work.unseen:
             say("train", f"fold {work.name}: trained without {', '.join(work.unseen)}; epochs are scored by these")
         forged = (work.train_crops.forge != "").sum()
