@@ -166,3 +166,24 @@ def test_a_run_that_is_older_than_a_setting_goes_on_with_its_default(deepfake, h
     assert done.status == 0 and "up to date" in done.output, done.output
     done = deepfake("train", "fold=0", f"data.root={demo_root}", *TINY, "augment.damage=0.5")
     assert done.status == 2 and "augment.damage: 0.0 → 0.5" in done.output
+
+
+def test_windows_and_fronts_hold_from_training_to_a_single_file(deepfake, people, demo_root: Path, tmp_path) -> None:
+    """Tables stay as they are: one row a crop and view, by training, by infer and for files."""
+    own = ["model.front=rgb+npr", "model.resize=false", "model.image_size=40", "model.windows=5", "infer.batch_size=7"]
+    done = deepfake(*people, *own, "train.epochs=1", "infer.tta=[identity,hflip]")
+    assert "test_resnet at 40 px of rgb+npr" in done.said
+    made = json.loads((tmp_path / "runs/people/fold0/best.json").read_text())["model"]
+    assert (made["windows"], made["window_choice"], made["front"]) == (5, "spread", "rgb+npr")
+    oof = pd.read_parquet(tmp_path / "runs/people/fold0/oof.parquet")
+    key = ["media_id", "frame_idx", "face_idx", "view"]
+    assert not oof.duplicated(key).any() and set(oof.view) == {"identity", "hflip"}
+    assert deepfake("infer", f"data.root={demo_root}", "name=people").status == 0
+    logits = pd.read_parquet(tmp_path / "submissions/people/logits.parquet")
+    assert logits.logit.notna().all() and not logits.duplicated(key).any()
+    media_id = logits[logits.fallback.isna()].media_id.iloc[0]
+    done = deepfake("predict", str(demo_root / media_id), "name=people", "json=out.json")
+    assert done.status == 0, done.output
+    (answer,) = json.loads((tmp_path / "out.json").read_text())["files"]
+    said = pd.read_csv(tmp_path / "submissions/people/scores.csv").set_index("media_id").logit
+    assert answer["logit"] == pytest.approx(said[media_id], abs=1e-3)
