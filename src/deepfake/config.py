@@ -15,6 +15,7 @@ from deepfake.sections import (
     BlendConfig,
     CropConfig,
     DataConfig,
+    EvaluateConfig,
     ExtractConfig,
     FoldsConfig,
     InferConfig,
@@ -43,6 +44,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     blend: BlendConfig = field(default_factory=BlendConfig)
     infer: InferConfig = field(default_factory=InferConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     submit: SubmitConfig = field(default_factory=SubmitConfig)
     preset: str = knob("", "configs/NAME.yaml (or a path to a .yaml) whose values go before the defaults", shapes=False)
     name: str = knob("", "name of the run; empty = the data set's, with the preset's", shapes=False)

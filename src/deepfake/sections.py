@@ -253,6 +253,18 @@ class InferConfig:
 
 
 @dataclass(frozen=True)
+class EvaluateConfig:
+    detector: str = knob(
+        "",
+        "a Python file with predict(path) → probability of fake, evaluated instead of a run; model=FILE.py for short",
+        shapes=False,
+    )
+    robustness: bool = knob(
+        False, "score damaged crops too: JPEG, blur, resizing, noise, H.264; twelve more inferences", shapes=False
+    )
+
+
+@dataclass(frozen=True)
 class SubmitConfig:
     format: str = knob(
         "csv", "what the competition wants to be handed in: see docs/submitting.md", shapes=False, choices=_formats

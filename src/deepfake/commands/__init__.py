@@ -6,6 +6,7 @@ A command says of itself:
   pipeline, in which commands run however they were typed.
 - FILES, where files may be named beside it: `one` or `many` = they become input=; `skip` = it is not needed for them;
   another command's name = that one takes its place.
+- OWN: keys that are refused where the command is not asked for.
 - LONG = True, where it can take hours: what is wrong with the commands after it is said before it begins.
 - configure(options, chain), where it has a say in that: the configuration of the whole command line, or None.
 - prepare(cfg), where something that takes a while can be begun before all commands, beside them.
@@ -79,6 +80,7 @@ def run_chain(words: Iterable[str], options: Sequence[str], started_s: float) ->
     # processes and other programs need.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     words, options = _for_files(list(words), list(options))
+    _check_own(words, options)
     chain = Chain(tuple(in_order(words)), started_s)
     commands = [command(name) for name in chain.names]
     cfg = _configured(commands, options, chain)
@@ -131,6 +133,15 @@ def _for_files(words: list[str], options: list[str]) -> tuple[list[str], list[st
         example = f"python -m deepfake {able[0]} {files[0]}"
         raise UserError(f"{files[0]!r} is a file, which only {', '.join(able)} take: {example}")
     return [word if way == "many" else way for word, way in takers.items()], options
+
+
+def _check_own(words: Iterable[str], options: Iterable[str]) -> None:
+    """UserError for a key that belongs to a command which is not asked for, see OWN."""
+    given = {option.partition("=")[0] for option in options}
+    for name in names():
+        foreign = given.intersection(getattr(command(name), "OWN", ()))
+        if foreign and name not in words:
+            raise UserError(f"{sorted(foreign)[0]}= is a key of {name} alone: python -m deepfake {name} …")
 
 
 def _configured(commands: Sequence[ModuleType], options: Sequence[str], chain: Chain) -> Config:

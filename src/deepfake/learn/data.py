@@ -24,7 +24,7 @@ PREFETCH = 4  # batches that each worker has ready: decoding times differ
 
 def load_crop(path: Path, image_size: int, interpolation: str, **given: Any) -> np.ndarray:
     """A crop from disk as the model sees it; see prepare_crop. UserError when the file is missing or broken."""
-    return prepare_crop(_read(path), image_size, interpolation, **given)
+    return prepare_crop(read_crop(path), image_size, interpolation, **given)
 
 
 def prepare_crop(
@@ -47,7 +47,8 @@ def prepare_crop(
     return windows_of(crop_HWC, image_size, windows, window_choice)
 
 
-def _read(path: Path | str) -> np.ndarray:
+def read_crop(path: Path | str) -> np.ndarray:
+    """A crop's pixels from disk, uint8 RGB (H, W, 3). UserError when the file is missing or broken."""
     crop_BGR = cv2.imread(str(path))
     if crop_BGR is None:
         raise UserError(f"{path} is missing or broken: remove faces.parquet and extract_journal.jsonl, extract again")
@@ -160,7 +161,7 @@ class CropDataset(Dataset):
         return [images_NCHW, target.expand(count), torch.tensor(row).expand(count)]
 
     def _stored(self, row: int) -> np.ndarray:
-        return _read(os.fsdecode(self.paths[row]))
+        return read_crop(os.fsdecode(self.paths[row]))
 
     def _mixed(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.float32]:
         """The stored crop and its target; both mixed with the twin's where there is one of that shape, by chance."""

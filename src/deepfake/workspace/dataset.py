@@ -107,13 +107,17 @@ class Dataset:
         return self.folds.label[self.folds.media_id.isin(self.extract_problems.media_id)].to_numpy(int)
 
     def sample_submission(self, *, is_named_alone: bool) -> Path | None:
-        """The sample submission in the raw folder, where there is one.
+        """The sample submission in the raw folder, where there is one; is_named_alone as of raw_folder."""
+        path = self.raw_folder(is_named_alone=is_named_alone) / "sample_submission.csv"
+        return path if path.is_file() else None
+
+    def raw_folder(self, *, is_named_alone: bool) -> Path:
+        """The folder that media's paths are relative to.
 
         is_named_alone: whether the data set was asked for by its name; the media table tells its raw folder then.
         """
         indexed = read_provenance(self.media_path) if is_named_alone else None
-        path = (Path(indexed.config["root"]) if indexed else self.raw) / "sample_submission.csv"
-        return path if path.is_file() else None
+        return Path(indexed.config["root"]) if indexed else self.raw
 
     # --- whether its crops are there
 
