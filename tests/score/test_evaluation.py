@@ -1,4 +1,4 @@
-"""The figures of an evaluation against their definitions, and the order of generators."""
+"""The figures of an evaluation against their definitions, the order of generators, and the parts that are told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfake.score.evaluation import calibration_error, evaluate, figures, share_found
+from deepfake.score.evaluation import (
+    by_face,
+    by_frame,
+    by_real_source,
+    calibration_error,
+    evaluate,
+    figures,
+    most_wrong,
+    ranking,
+    real_sources,
+    share_found,
+    under_damage,
+)
 
 
 def media(reals, **fakes):
@@ -89,3 +101,55 @@ def test_perfect_separation_of_few_sources_is_known_only_roughly():
     assert few["auc_low"] == pytest.approx(0.05 ** (1 / 3)) and many["auc_low"] > 0.95
     negated = figures(media([1] * 3, swap=[-1] * 3), threshold=0.0)
     assert negated["auc_low"] == 0 and negated["auc_high"] == pytest.approx(1 - few["auc_low"])
+
+
+def test_where_reals_come_from_is_the_first_folder_in_which_they_differ_or_their_method():
+    def sources(*paths, methods=None):
+        table = pd.DataFrame({"path": [*paths, "fakes/x.png"], "label": [0] * len(paths) + [1]})
+        return real_sources(table.assign(method=[*(methods or ["real"] * len(paths)), "swap"])).tolist()
+
+    assert sources("test/a/0_real/1.png", "test/b/0_real/1.png") == ["a", "b", ""]
+    assert sources("real/1.png", "real/2.png") == ["", "", ""]
+    assert sources("real/1.png", "real/ffhq/2.png") == [".", "ffhq", ""]
+    assert sources("1.png", "2.png", methods=["ffhq", "celeba"]) == ["ffhq", "celeba", ""]
+    assert set(sources(*[f"person{number}/1.png" for number in range(21)])) == {""}
+    assert sources() == [""]
+
+
+def test_by_source_of_the_reals_each_stands_against_each_method():
+    table = media([-2, -1, 1, 2], swap=[0, 3], gan=[5, 5]).assign(real_source=["a", "a", "b", "b", "", "", "", ""])
+    found = by_real_source(table)
+    aucs = {(row.part, row.method): row.auc for row in found.itertuples()}
+    assert aucs[("a", "swap")] == 1 and aucs[("b", "swap")] == 0.5 and aucs[("b", "all")] == 0.75
+    assert found.auc.is_monotonic_increasing and len(found) == 6
+    assert by_real_source(table.assign(real_source="")).empty
+
+
+def test_by_face_and_by_frame_say_nothing_where_all_are_of_one_kind():
+    table = media([-1, 0], swap=[-1, 2]).assign(found=[True, False, False, True])
+    assert by_face(table).part.tolist() == ["face found", "no face found"]
+    assert by_face(table).auc.tolist() == [1.0, 0.0] and by_face(table[table.found]).empty
+    crops = media([-3, 1], swap=[0, 4])  # two of each medium with a face
+    found = by_frame(table, crops)
+    assert found.part.tolist() == ["medium", "crop"]
+    assert found.auc.tolist() == [1.0, 0.75] and found.reals.tolist() == [1, 2]
+    assert by_frame(table, crops[:2]).empty
+
+
+def test_the_most_wrong_are_the_ends_of_the_ranking():
+    table = media([-1, 0, 3], swap=[-2, 1]).assign(path=["a", "b", "c", "d", "e"])
+    table.loc[5] = {"label": None, "logit": 9.0, "path": "f"}
+    order = ranking(table.astype({"label": "Int8"}))
+    assert order.path.tolist() == ["f", "c", "e", "b", "a", "d"] and order.prob_fake.iloc[3] == 0.5
+    reals, fakes = most_wrong(order, 2)
+    assert reals.path.tolist() == ["c", "b"] and fakes.path.tolist() == ["d", "e"]
+
+
+def test_under_damage_verdicts_are_compared_with_those_before():
+    table = media([-1, -1, 2], swap=[1, 3]).assign(found=[True, True, True, True, False], media_id=[*"abcde"])
+    damaged = {"same": table.set_index("media_id").logit, "worse": pd.Series([-1, 1, -2, 0.2, -3], [*"abcde"])}
+    found = under_damage(table, damaged, threshold=0.5).set_index("condition")
+    assert found.index.tolist() == ["none", "same", "worse"]
+    assert found.auc["same"] == found.auc["none"] == pytest.approx(5 / 6)
+    assert found.flipped.tolist() == [0, 0, 3 / 4]  # b, c and d; nobody spoke for e
+    assert found.to_fake["worse"] == pytest.approx(1 / 3) and np.isnan(found.to_fake["same"])

@@ -80,10 +80,10 @@ def run_chain(words: Iterable[str], options: Sequence[str], started_s: float) ->
     # processes and other programs need.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     words, options = _for_files(list(words), list(options))
-    _check_own(words, options)
     chain = Chain(tuple(in_order(words)), started_s)
     commands = [command(name) for name in chain.names]
     cfg = _configured(commands, options, chain)
+    _check_own(chain.names, options)
     for one in commands:
         if hasattr(one, "prepare"):
             one.prepare(cfg)

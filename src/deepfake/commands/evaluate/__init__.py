@@ -111,7 +111,7 @@ def run(cfg: Config, chain: Chain) -> pd.DataFrame:
         page.write_text(as_text(subject.folder.name, blocks))
     for one in blocks:
         print(one.on_screen())
-    say("evaluate", f"→ {subject.folder}/evaluation.md, evaluation*.csv, .json")
+    say("evaluate", f"→ {subject.folder}/evaluation.csv, .json, .md; evaluation_*.csv, .json")
     if cfg.evaluate.robustness:
         _robustness(cfg, subject)
     return next(iter(tables.values()))
@@ -137,9 +137,9 @@ def _of_detector(cfg: Config) -> Subject:
     if not dataset.media_path.is_file():
         raise UserError(f"{dataset.media_path} is not there: first python -m deepfake index with the same data")
     folder = cfg.paths.submissions / f"{cfg.name or detector.name}_{dataset.name}"
-    raw = dataset.raw_folder(is_named_alone=not (cfg.data.root or cfg.data.listing))
+    predict, raw = detector.load(), dataset.raw_folder(is_named_alone=not (cfg.data.root or cfg.data.listing))
     with alone(folder / ".evaluate.lock", f"another process evaluates into {folder}: wait for it, or stop it"):
-        logits = detector.scores(dataset, raw, folder)
+        logits = detector.scores(predict, dataset, raw, folder)
     media = test_media(dataset, logits, logits.notna())
     return Subject(folder, media, [Scored.of(f"test media of {dataset.name}, by {detector.file.name}", media)])
 

@@ -60,22 +60,20 @@ class Detector:
             )
         return predict
 
-    def scores(self, dataset: Dataset, raw: Path, folder: Path) -> pd.Series:
+    def scores(self, predict: Callable[[str], Any], dataset: Dataset, raw: Path, folder: Path) -> pd.Series:
         """Logits by media_id of the test media for which predict gave a probability; failures are counted, said, and
         written to evaluate_problems.csv in the folder. A kill costs the medium under way. UserError where all failed.
 
-        raw: the folder that the media's paths are relative to.
+        predict: as load gives it. raw: the folder that the media's paths are relative to.
         """
         import pandas as pd
 
         from deepfake.media.journal import Journal
         from deepfake.score.pool import log_odds
 
-        media, predict = dataset.test_media(), self.load()
-        progress_path = folder / "evaluate_progress.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
+        media, progress_path = dataset.test_media(), folder / "evaluate_progress.jsonl"
         journal = Journal(progress_path, digest([sha256(self.file), sha256(dataset.media_path)]))
-        entries = {entry["media_id"]: entry for entry in journal.read()}
+        entries = {entry["media_id"]: entry for entry in journal.read() if "prob" in entry}
         if entries:
             say("evaluate", f"going on: {len(entries)} media are scored")
         with journal.open(entries) as handle, progress(len(media), self.name[:8], "media", len(entries)) as bar:
@@ -85,9 +83,9 @@ class Detector:
                 handle.write(json.dumps(entry) + "\n")
                 handle.flush()
                 bar.update()
+        progress_path.unlink()  # the next call asks anew: what the file loads may have changed
         said = {name: entry["prob"] for name, entry in entries.items() if "prob" in entry}
         self._tell_failures([entry for entry in entries.values() if "error" in entry], len(media), folder)
-        progress_path.unlink()  # the next call asks anew: what the file loads may have changed
         logits = {name: log_odds(min(max(prob, MOST_SURE), 1 - MOST_SURE)) for name, prob in said.items()}
         return pd.Series(logits, name="logit").sort_index()
 
@@ -121,7 +119,8 @@ class Detector:
         """An error in a line, with the last line of the file that it came through."""
         if isinstance(error, SyntaxError):
             return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
-        own = [one for one in traceback.extract_tb(error.__traceback__) if one.filename == str(self.file)]
+        file = self.file.resolve()
+        own = [one for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).resolve() == file]
         where = f"line {own[-1].lineno}: " if own else ""
         return " ".join(f"{where}{type(error).__name__}: {error}".split())[:300]
 
