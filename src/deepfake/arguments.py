@@ -21,7 +21,6 @@ Layer = tuple[str, Any, str]  # a dotted key, its value, and where it comes from
 
 OWN_DATA = ("data.root", "data.listing")  # keys that point at the user's own media
 TRAINED = ("crop", "extract", "folds", "model", "augment", "optim", "train")  # sections that a trained run has fixed
-DETECTOR, DETECTOR_SHORT = "evaluate.detector", "model"  # a key, and what may be typed for it
 # Keys that are meant for one command alone: no run goes on with them.
 MOMENTARY = (
     *("extract.retry", "infer.budget_minutes", "evaluate", "submit.to", "submit.message"),
@@ -142,13 +141,10 @@ def _parse(argument: str) -> tuple[str, Any]:
         raise UserError(f"{argument} names no folder (an unset variable?); without {key}= it is the built-in demo set")
     if not equals:
         raise UserError(f"{argument!r} is not key=value (e.g. fold=0 optim.lr=3e-4); --help prints the keys")
-    if key == DETECTOR_SHORT:
+    if key == "model":  # short for a key of evaluate
         if not text.endswith(".py"):
-            raise UserError(
-                f"{argument}: a model to train is chosen by model.name=NAME; model=FILE.py is a detector of yours, "
-                f"which evaluate takes"
-            )
-        key = DETECTOR
+            raise UserError(f"{argument}: train takes model.name=NAME, and evaluate model=FILE.py, your own detector")
+        key = "evaluate.detector"
     _check_known(key, "")
     if _is_text(key):
         return key, text

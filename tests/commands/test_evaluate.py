@@ -258,4 +258,4 @@ def test_the_key_is_that_of_evaluate_alone(deepfake, demo_root: Path, detector) 
     done = deepfake("train", f"model={detector}", f"data.root={demo_root}")
     assert done.status == 2 and "model= is a key of evaluate alone" in done.output
     done = deepfake("train", "model=resnet18", f"data.root={demo_root}")
-    assert done.status == 2 and "a model to train is chosen by model.name=NAME" in done.output
+    assert done.status == 2 and "train takes model.name=NAME, and evaluate model=FILE.py" in done.output

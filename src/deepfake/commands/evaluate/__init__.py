@@ -8,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfake.arguments import DETECTOR_SHORT, load_config
+from deepfake.arguments import load_config
 from deepfake.commands import Chain
 from deepfake.commands.evaluate.detector import Detector
 from deepfake.commands.evaluate.scored import (
-    AGAIN,
     Scored,
+    check_crops,
     check_current,
     out_of_fold,
     submitted_crops,
@@ -34,9 +34,10 @@ from deepfake.commands.evaluate.text import (
 from deepfake.config import Config
 from deepfake.console import say
 from deepfake.errors import UserError
-from deepfake.files import replacing, sha256
+from deepfake.files import replacing
 from deepfake.machine import alone
 from deepfake.pipeline.damaged import DamagedInference
+from deepfake.sections import DataConfig, EvaluateConfig
 from deepfake.settings import (
     config_of_run,
     cropper_of,
@@ -48,6 +49,7 @@ from deepfake.settings import (
     submission_of,
 )
 from deepfake.workspace.dataset import Dataset
+from deepfake.workspace.submission import Submission
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 ABOUT = "how good a run is, by generator, the weakest first; beside it, by its out-of-fold logits"
 READS = ("paths", "data", "evaluate", "name", "fold", "infer.batch_size", "num_workers")
 ORDER = 65
-OWN = (DETECTOR_SHORT,)
+OWN = ("model",)
 
 WRONG = 5  # media of each class that are shown
 
@@ -72,6 +74,8 @@ class Subject:
     """The test media first."""
     threshold: float = 0.0
     """The logit from which a medium is called fake."""
+    damaged: DamagedInference | None = None
+    """Scores damaged crops, where that is asked for."""
 
 
 def configure(options: Sequence[str], chain: Chain) -> Config | None:
@@ -80,15 +84,6 @@ def configure(options: Sequence[str], chain: Chain) -> Config | None:
         return None
     cfg = load_config(options)
     return cfg if cfg.evaluate.detector else config_of_run(cfg, options)
-
-
-def check(cfg: Config) -> None:
-    """UserError for a detector that is not there, or whose damaged crops are asked for: it takes files."""
-    if not cfg.evaluate.detector:
-        return
-    Detector(Path(cfg.evaluate.detector)).check()
-    if cfg.evaluate.robustness:
-        raise UserError("evaluate.robustness scores damaged crops of a run: leave it out with model=FILE.py")
 
 
 def run(cfg: Config, chain: Chain) -> pd.DataFrame:
@@ -100,8 +95,10 @@ def run(cfg: Config, chain: Chain) -> pd.DataFrame:
 
     from deepfake.score.evaluation import evaluate
 
-    check(cfg)
-    subject = _of_detector(cfg) if cfg.evaluate.detector else _of_run(cfg)
+    if cfg.evaluate.detector:
+        subject = _of_detector(cfg.evaluate, cfg.data, dataset_of(cfg), cfg.paths.submissions, cfg.name)
+    else:
+        subject = _of_run(cfg)
     ranked = _rank(subject)
     tables = {one.name: evaluate(one.media, threshold=subject.threshold) for one in subject.sets}
     _write(pd.concat([table.assign(on=name) for name, table in tables.items()]), subject.folder, "")
@@ -112,8 +109,8 @@ def run(cfg: Config, chain: Chain) -> pd.DataFrame:
     for one in blocks:
         print(one.on_screen())
     say("evaluate", f"→ {subject.folder}/evaluation.csv, .json, .md; evaluation_*.csv, .json")
-    if cfg.evaluate.robustness:
-        _robustness(cfg, subject)
+    if subject.damaged:
+        _robustness(subject, subject.damaged)
     return next(iter(tables.values()))
 
 
@@ -121,23 +118,37 @@ def _of_run(cfg: Config) -> Subject:
     run_of(cfg).cropping_run().check_trained()
     dataset, ensemble = dataset_of(cfg), ensemble_of(cfg)
     submission = submission_of(cfg, dataset, ensemble)
-    made = check_current(submission, dataset, ensemble)
+    made, damaged = check_current(submission, dataset, ensemble), None
     if cfg.evaluate.robustness:
-        whole = made.inputs.get("faces") == (sha256(dataset.faces_path) if dataset.is_cropped("test") else "")
-        if made.inputs.get("incomplete") or not whole:
-            raise UserError(f"{submission.logits_path} is not of all crops that are there now: {AGAIN}")
+        check_crops(made, submission, dataset)
+        damaged = DamagedInference(
+            dataset,
+            ensemble,
+            cropper_of(cfg),
+            cache(lambda: predictor_of(cfg, ensemble)),  # loaded once for all conditions
+            cfg.infer.batch_size,
+            submission.folder / "robustness",
+        )
     media = submitted_media(dataset, submission)
     oof = out_of_fold(run_of(cfg), Dataset.at(roots_of(cfg), ensemble.dataset), ensemble)
     tested = Scored.of(f"test media of {dataset.name}", media, submitted_crops(submission, ensemble))
-    return Subject(submission.folder, media, [tested, *filter(None, [oof])], ensemble.threshold or 0.0)
+    threshold = ensemble.threshold or 0.0
+    return Subject(submission.folder, media, [tested, *filter(None, [oof])], threshold, damaged)
 
 
-def _of_detector(cfg: Config) -> Subject:
-    detector, dataset = Detector(Path(cfg.evaluate.detector)), dataset_of(cfg)
+def _of_detector(settings: EvaluateConfig, data: DataConfig, dataset: Dataset, submissions: Path, name: str) -> Subject:
+    """name: of the folder below submissions, before the data set's; "" = the detector's own.
+
+    UserError where the detector or the media table is not there, or damaged crops are asked for, which it has not.
+    """
+    if settings.robustness:
+        raise UserError("evaluate.robustness scores damaged crops of a run: leave it out with model=FILE.py")
+    detector = Detector(Path(settings.detector))
+    predict = detector.load()
     if not dataset.media_path.is_file():
         raise UserError(f"{dataset.media_path} is not there: first python -m deepfake index with the same data")
-    folder = cfg.paths.submissions / f"{cfg.name or detector.name}_{dataset.name}"
-    predict, raw = detector.load(), dataset.raw_folder(is_named_alone=not (cfg.data.root or cfg.data.listing))
+    folder = submissions / f"{name or detector.name}_{dataset.name}"
+    raw = dataset.raw_folder(is_named_alone=not (data.root or data.listing))
     with alone(folder / ".evaluate.lock", f"another process evaluates into {folder}: wait for it, or stop it"):
         logits = detector.scores(predict, dataset, raw, folder)
     media = test_media(dataset, logits, logits.notna())
@@ -190,23 +201,14 @@ def _parts(subject: Subject) -> list[Block]:
     return shown
 
 
-def _robustness(cfg: Config, subject: Subject) -> None:
+def _robustness(subject: Subject, damaged: DamagedInference) -> None:
     """Score damaged crops, print the table, and write it to evaluation_robustness."""
     from deepfake.forge.conditions import CONDITIONS
     from deepfake.score.evaluation import under_damage
 
-    dataset, ensemble = dataset_of(cfg), ensemble_of(cfg)
-    submission = submission_of(cfg, dataset, ensemble)
-    damaged = DamagedInference(
-        dataset,
-        ensemble,
-        cropper_of(cfg),
-        cache(lambda: predictor_of(cfg, ensemble)),  # loaded once for all conditions
-        cfg.infer.batch_size,
-        submission.folder / "robustness",
-    )
     logits = {}
-    with alone(submission.lock, f"another process infers into {submission.folder}: wait for it, or stop it"):
+    lock = Submission(subject.folder).lock
+    with alone(lock, f"another process infers into {subject.folder}: wait for it, or stop it"):
         for number, condition in enumerate(CONDITIONS, start=1):
             state = "up to date" if damaged.is_done(condition) else "scoring"
             say("evaluate", f"{condition}, {number} of {len(CONDITIONS)}: {state}")

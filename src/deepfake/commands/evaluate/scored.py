@@ -58,6 +58,13 @@ def check_current(submission: Submission, dataset: Dataset, ensemble: Ensemble) 
     return made
 
 
+def check_crops(made: Provenance, submission: Submission, dataset: Dataset) -> None:
+    """UserError unless the logits, made from `made`, are of the very crops that are there now, and of all of them."""
+    there = sha256(dataset.faces_path) if dataset.is_cropped("test") else None
+    if "incomplete" in made.inputs or made.inputs.get("faces") != there or there is None:
+        raise UserError(f"{submission.logits_path} is not of all crops that are there now: {AGAIN}")
+
+
 def test_media(dataset: Dataset, logits: pd.Series, found: pd.Series) -> pd.DataFrame:
     """Test media for which there is a logit, labelled or not, with path, label, method, source, logit, found.
 
