@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from pipeline import TINY
 
 from deepfake.forge.conditions import jpeg, resize
+from deepfake.pipeline.damaged import Damage
 
 
 def test_a_run_is_evaluated_by_generator_and_beside_it_out_of_fold(deepfake, here: Path, demo_root: Path) -> None:
@@ -148,6 +151,16 @@ def test_conditions_that_are_scored_stay_whatever_happens(deepfake, here: Path, 
     assert "same, 1 of 3: up to date" in said and "jpeg 5, 2 of 3: up to date" in said
     assert "resize 0.3, 3 of 3: scoring" in said
     assert "resize 0.3, 3 of 3: up to date" in deepfake(*asked).said
+
+
+def test_a_smaller_crop_of_a_face_is_enlarged_again_without_an_edge_and_a_picture_stays_small(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    cv2.imwrite(str(tmp_path / "before/0.png"), np.full((64, 64, 3), 200, np.uint8))
+    for mode, side in (("faces", 64), ("whole", 32)):
+        damage = Damage("resize 0.5", tmp_path / "before", tmp_path / mode, SimpleNamespace(mode=mode, size=64))
+        path, sharpness = damage("0.png")
+        after = cv2.imread(str(tmp_path / mode / path))
+        assert after.shape == (side, side, 3) and (after == 200).all() and sharpness == 0
 
 
 def test_damage_is_asked_of_the_very_crops_that_were_scored(deepfake, here: Path, demo_root: Path) -> None:

@@ -88,7 +88,7 @@ class DamagedInference:
         media = MEDIA.write(self.dataset.test_media(), damaged.media_path)
         faces, problems = self.dataset.faces(), self.dataset.extract_problems
         faces = faces[faces.media_id.isin(media.media_id)].reset_index(drop=True)
-        damage = _Damage(condition, self.dataset.folder, folder, self.cropper.settings)
+        damage = Damage(condition, self.dataset.folder, folder, self.cropper.settings)
         faces = _rows_of(damage, faces, self.cropper.num_workers)
         extracted = EXTRACTED.read(self.dataset.extracted_path)
         damaged.write_crops(
@@ -107,7 +107,7 @@ class DamagedInference:
         return Provenance("evaluate", {"condition": condition}, inputs)
 
 
-def _rows_of(damage: _Damage, faces: pd.DataFrame, num_threads: int) -> pd.DataFrame:
+def _rows_of(damage: Damage, faces: pd.DataFrame, num_threads: int) -> pd.DataFrame:
     """These rows of the faces table as they are once the crops with a face are damaged."""
     paths, sharpness = faces.path.to_list(), faces.sharpness.to_list()
     numbers = [number for number, found in enumerate(faces.found) if found]
@@ -120,7 +120,7 @@ def _rows_of(damage: _Damage, faces: pd.DataFrame, num_threads: int) -> pd.DataF
 
 
 @dataclass(frozen=True)
-class _Damage:
+class Damage:
     """Damages a crop's file: what is left goes through the preparation of crops again, as if it came anew."""
 
     condition: str
@@ -148,13 +148,14 @@ class _Damage:
 
 
 def _cropped(picture_HWC: np.ndarray, settings: CropSettings) -> np.ndarray:
-    """A picture cropped as media are: whole, or as a face that fills it, enlarged where it has become small."""
-    import numpy as np
+    """A damaged crop as it would be cropped anew: a whole picture stays small, a face that has become small is enlarged
+    as crop_face enlarges, but for the black that crop_face has beyond a frame."""
+    import cv2
 
-    from deepfake.media.crop_face import crop_face, shrink_whole
+    from deepfake.media.crop_face import shrink_whole
 
     if settings.mode == "whole":
         return shrink_whole(picture_HWC, settings.size)
-    height, width = picture_HWC.shape[:2]
-    box_xyxy = np.array([0, 0, width, height], np.float32)
-    return crop_face(picture_HWC, box_xyxy, None, align="box", margin=0.0, size=settings.size)
+    if picture_HWC.shape[:2] == (settings.size, settings.size):
+        return picture_HWC
+    return cv2.resize(picture_HWC, (settings.size, settings.size), interpolation=cv2.INTER_CUBIC)
