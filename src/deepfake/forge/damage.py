@@ -7,7 +7,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Image, encoded, to_image
+from deepfake.forge.arrays import Image, encoded, motion_blur, to_image
 
 DOWN = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 UP = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
@@ -60,12 +60,7 @@ def blur(picture_HW3: Image, rng: np.random.Generator) -> Image:
 
 def motion(picture_HW3: Image, rng: np.random.Generator) -> Image:
     """Along a line of 3 to 7 px in any direction."""
-    length, angle = rng.uniform(3, 7), rng.uniform(0, np.pi)
-    down, right = np.mgrid[-4:5, -4:5]
-    along = down * np.sin(angle) + right * np.cos(angle)
-    beside = down * np.cos(angle) - right * np.sin(angle)
-    kernel = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(1 - np.abs(beside), 0, 1)
-    return cv2.filter2D(picture_HW3, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+    return motion_blur(picture_HW3, rng.uniform(3, 7), rng.uniform(0, np.pi))
 
 
 def noise(picture_HW3: Image, rng: np.random.Generator) -> Image:

@@ -1,16 +1,45 @@
-"""The forgeries that training makes out of real crops, by name."""
+"""The forgeries that training makes out of real crops, by name.
+
+Each forgery is as sharp as the real crop that it was made from (see spectrum.give_energies).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
+from deepfake.forge.arrays import Array, Image, to_image
+from deepfake.forge.masks import Patch, face_patch, paste
 from deepfake.forge.points import FacePoints
-from deepfake.forge.self_blend import sample_self_blend, self_blend
+from deepfake.forge.self_blend import changed_copy, sample_wide_self_blend
+from deepfake.forge.spectrum import as_sharp
+from deepfake.forge.swap import donor_face, sample_wide_swap
 from deepfake.forge.upsample import sample_upsample, upsample
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A real crop."""
+
+    crop_HW3: Image
+    five_52: Array
+    """The five landmarks in px of the crop, or NaN."""
+
+    @property
+    def points(self) -> FacePoints:
+        """With the average outline."""
+        return FacePoints.from_five(self.five_52)
+
+
+@dataclass(frozen=True, eq=False)
+class Forgery:
+    """A fake made from a real crop."""
+
+    crop_HW3: Image
+    mask_HW: Array
+    """How much of each pixel is forged, 0..1. Where it is 0, the pixel is the real crop's."""
 
 
 @dataclass(frozen=True)
@@ -20,27 +49,73 @@ class Kind:
     about: str
     needs_face: bool
     """Whether it has to know the five landmarks."""
-    forge: Callable[[Image, Array, np.random.Generator], Image]
-    """(crop_HW3, five landmarks (5, 2) in px of the crop or NaN, rng) → the forged crop, of the same shape."""
+    needs_donor: bool
+    """Whether it needs another person's face, with landmarks."""
+    forge: Callable[[Face, Face | None, np.random.Generator], Forgery | None]
+    """(real, donor, rng) → the fake, or None where the crop does not show the face."""
 
 
-def _self_blend(crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:
-    forged = self_blend(crop_HW3, FacePoints.from_five(five_52), sample_self_blend(rng))
-    if (forged == crop_HW3).all():  # the crop does not show the face
-        return _upsample(crop_HW3, five_52, rng)
-    return forged
+def _self_blend(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery | None:
+    params, points = sample_wide_self_blend(rng), real.points
+    patch = face_patch(real.crop_HW3, points, params.mask)
+    if patch is None:
+        return None
+    copy = to_image(changed_copy(real.crop_HW3, points, patch, params))
+    return _pasted(real.crop_HW3, patch, as_sharp(copy, _within(real.crop_HW3, patch), patch.mask_HW))
 
 
-def _upsample(crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:
-    return upsample(crop_HW3, sample_upsample(rng), rng)
+def _swap(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery | None:
+    assert donor is not None
+    params, points = sample_wide_swap(rng), real.points
+    patch = face_patch(real.crop_HW3, points, params.mask)
+    if patch is None:
+        return None
+    face = to_image(donor_face(points, patch, donor.crop_HW3, donor.points, params))
+    face = as_sharp(face, _within(real.crop_HW3, patch), patch.mask_HW, colour=params.colour_strength)
+    return (_cloned if params.poisson else _pasted)(real.crop_HW3, patch, face)
+
+
+def _upsample(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery:
+    forged = upsample(real.crop_HW3, sample_upsample(rng), rng)
+    return Forgery(forged, np.ones(forged.shape[:2], np.float32))
+
+
+def _within(picture_HW3: Image, patch: Patch) -> Image:
+    return picture_HW3[patch.rows, patch.cols]
+
+
+def _pasted(crop_HW3: Image, patch: Patch, face_HW3: Image) -> Forgery:
+    """The crop with a face, of the patch's size, seen through its mask."""
+    mask_HW = np.zeros(crop_HW3.shape[:2], np.float32)
+    mask_HW[patch.rows, patch.cols] = patch.mask_HW
+    return Forgery(paste(crop_HW3, patch, face_HW3), mask_HW)
+
+
+def _cloned(crop_HW3: Image, patch: Patch, face_HW3: Image) -> Forgery | None:
+    """The crop with a face whose gradients are kept (Pérez et al., "Poisson image editing", 2003) where the mask is
+    more than a half."""
+    hard = (patch.mask_HW > 0.5).astype(np.uint8)
+    hard[[0, -1]] = hard[:, [0, -1]] = 0  # OpenCV needs a border
+    x, y, width, height = cv2.boundingRect(hard)
+    if min(width, height) < 8:
+        return None
+    forged, mask_HW = crop_HW3.copy(), np.zeros(crop_HW3.shape[:2], np.float32)
+    middle = (x + width // 2, y + height // 2)
+    forged[patch.rows, patch.cols] = cv2.seamlessClone(
+        face_HW3, _within(crop_HW3, patch), 255 * hard, middle, cv2.NORMAL_CLONE
+    )
+    mask_HW[patch.rows, patch.cols] = hard
+    return Forgery(forged, mask_HW)
 
 
 KINDS = {
-    "self_blend": Kind("a changed copy of the face, blended over itself", True, _self_blend),
-    "upsample": Kind("the whole crop, shrunk and enlarged as generators enlarge", False, _upsample),
+    "self_blend": Kind("a changed copy of the face, blended over itself", True, False, _self_blend),
+    "swap": Kind("another person's face of near pose, blended over the face", True, True, _swap),
+    "upsample": Kind("the whole crop, shrunk and enlarged as generators enlarge", False, False, _upsample),
 }
 
 
-def forge(kind: str, crop_HW3: Image, five_52: Array, rng: np.random.Generator) -> Image:
-    """A fake of one of KINDS from a real crop; the same for the same state of `rng`."""
-    return KINDS[kind].forge(crop_HW3, five_52, rng)
+def forge(kind: str, real: Face, rng: np.random.Generator, donor: Face | None = None) -> Forgery:
+    """A fake of one of KINDS from a real crop; the same for the same state of `rng`. What cannot be done to a crop, as
+    it does not show the face, is left for `upsample`."""
+    return KINDS[kind].forge(real, donor, rng) or _upsample(real, donor, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,12 +34,15 @@ class FacePoints:
 
     @classmethod
     def from_five(cls, five_52: Array) -> FacePoints:
-        """Points of a real face: the outline is the average one, moved by the similarity of the five points."""
+        """Points of a real face: the outline is the average one, moved by the similarity of the five points. Where the
+        nose points to a side, there is less of a face on that side."""
         five_52 = np.asarray(five_52, np.float32)
-        matrix = similarity(FIVE_TEMPLATE, five_52)
-        return cls(five_52, apply_affine(matrix, outline_template()))
+        matrix, outline = similarity(FIVE_TEMPLATE, five_52), outline_template()
+        nose_u = float(normalised(five_52)[2, 0])
+        outline[:, 0] *= np.where(outline[:, 0] * nose_u > 0, max(0.45, 1 - abs(nose_u)), 1)
+        return cls(five_52, apply_affine(matrix, outline))
 
-    @property
+    @cached_property
     def matrix_23(self) -> Array:
         """Similarity from face units to pixels of the picture."""
         return similarity(FIVE_TEMPLATE, self.five_52)
@@ -59,6 +63,11 @@ def similarity(source_K2: Array, target_K2: Array) -> Array:
     linear = np.array([[a, -b], [b, a]])
     shift = target_K2.mean(0) - linear @ source_K2.mean(0)
     return np.hstack([linear, shift[:, None]]).astype(np.float32)
+
+
+def normalised(five_52: Array) -> Array:
+    """The five points in face units: what is left of them is the pose. Shape: (5, 2)."""
+    return apply_affine(similarity(five_52, FIVE_TEMPLATE), five_52)
 
 
 def apply_affine(matrix_23: Array, points_K2: Array) -> Array:
