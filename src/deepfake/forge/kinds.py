@@ -6,7 +6,7 @@ Each forgery is as sharp as the real crop that it was made from (see spectrum.gi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -18,6 +18,10 @@ from deepfake.forge.self_blend import changed_copy, sample_wide_self_blend
 from deepfake.forge.spectrum import as_sharp
 from deepfake.forge.swap import donor_face, sample_wide_swap
 from deepfake.forge.upsample import sample_upsample, upsample
+
+GRAIN = 4.0  # levels between the least and the most noise of a face that no camera took, before it is made as sharp
+WHOLE = 5.0  # a fifth of a mask's highest opacity counts as changed wholly
+
 
 @dataclass(frozen=True, eq=False)
 class Face:
@@ -60,8 +64,10 @@ def _self_blend(real: Face, donor: Face | None, rng: np.random.Generator) -> For
     patch = face_patch(real.crop_HW3, points, params.mask)
     if patch is None:
         return None
-    copy = to_image(changed_copy(real.crop_HW3, points, patch, params))
-    return _pasted(real.crop_HW3, patch, as_sharp(copy, _within(real.crop_HW3, patch), patch.mask_HW))
+    forged = paste(real.crop_HW3, patch, changed_copy(real.crop_HW3, points, patch, params))
+    # Blending takes detail from both, so it is the blend that is made sharp.
+    changed = replace(patch, mask_HW=np.minimum(patch.mask_HW * (WHOLE / params.mask.strength), 1))
+    return Forgery(_within(real.crop_HW3, changed, forged[patch.rows, patch.cols]), patch.full(forged.shape[:2]))
 
 
 def _swap(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery | None:
@@ -70,9 +76,11 @@ def _swap(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery |
     patch = face_patch(real.crop_HW3, points, params.mask)
     if patch is None:
         return None
-    face = to_image(donor_face(points, patch, donor.crop_HW3, donor.points, params))
-    face = as_sharp(face, _within(real.crop_HW3, patch), patch.mask_HW, colour=params.colour_strength)
-    return (_cloned if params.poisson else _pasted)(real.crop_HW3, patch, face)
+    face = donor_face(real.crop_HW3, points, patch, donor.crop_HW3, donor.points, params)
+    face += (rng.random(patch.mask_HW.shape, np.float32)[..., None] - 0.5) * GRAIN
+    if params.poisson:
+        face, patch = _cloned(real.crop_HW3, patch, to_image(face))
+    return Forgery(_within(real.crop_HW3, patch, face), patch.full(real.crop_HW3.shape[:2]))
 
 
 def _upsample(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery:
@@ -80,32 +88,23 @@ def _upsample(real: Face, donor: Face | None, rng: np.random.Generator) -> Forge
     return Forgery(forged, np.ones(forged.shape[:2], np.float32))
 
 
-def _within(picture_HW3: Image, patch: Patch) -> Image:
-    return picture_HW3[patch.rows, patch.cols]
+def _within(crop_HW3: Image, patch: Patch, face_HW3: Array) -> Image:
+    """The crop with a face, of the patch's size, seen through its mask, as sharp as the crop was there."""
+    forged, place = crop_HW3.copy(), np.s_[patch.rows, patch.cols]
+    forged[place] = as_sharp(face_HW3, crop_HW3[place], patch.mask_HW)
+    return forged
 
 
-def _pasted(crop_HW3: Image, patch: Patch, face_HW3: Image) -> Forgery:
-    """The crop with a face, of the patch's size, seen through its mask."""
-    mask_HW = np.zeros(crop_HW3.shape[:2], np.float32)
-    mask_HW[patch.rows, patch.cols] = patch.mask_HW
-    return Forgery(paste(crop_HW3, patch, face_HW3), mask_HW)
-
-
-def _cloned(crop_HW3: Image, patch: Patch, face_HW3: Image) -> Forgery | None:
-    """The crop with a face whose gradients are kept (Pérez et al., "Poisson image editing", 2003) where the mask is
-    more than a half."""
+def _cloned(crop_HW3: Image, patch: Patch, face_HW3: Image) -> tuple[Image, Patch]:
+    """The patch's picture with a face whose gradients are kept (Pérez et al., "Poisson image editing", 2003) where the
+    mask is more than a half, and the mask that this is. As it was where the crop shows next to nothing of it."""
     hard = (patch.mask_HW > 0.5).astype(np.uint8)
     hard[[0, -1]] = hard[:, [0, -1]] = 0  # OpenCV needs a border
     x, y, width, height = cv2.boundingRect(hard)
-    if min(width, height) < 8:
-        return None
-    forged, mask_HW = crop_HW3.copy(), np.zeros(crop_HW3.shape[:2], np.float32)
-    middle = (x + width // 2, y + height // 2)
-    forged[patch.rows, patch.cols] = cv2.seamlessClone(
-        face_HW3, _within(crop_HW3, patch), 255 * hard, middle, cv2.NORMAL_CLONE
-    )
-    mask_HW[patch.rows, patch.cols] = hard
-    return Forgery(forged, mask_HW)
+    own = crop_HW3[patch.rows, patch.cols]
+    if min(width, height) > 2:
+        own = cv2.seamlessClone(face_HW3, own, 255 * hard, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
+    return own, replace(patch, mask_HW=hard.astype(np.float32))
 
 
 KINDS = {

@@ -32,6 +32,12 @@ class Patch:
     cols: slice
     mask_HW: Array  # 0..1
 
+    def full(self, shape_HW: tuple[int, int]) -> Array:
+        """The mask of the whole picture. Shape: (H, W)."""
+        mask = np.zeros(shape_HW, np.float32)
+        mask[self.rows, self.cols] = self.mask_HW
+        return mask
+
     def shift(self, matrix_23: Array) -> Array:
         """The affine map into the patch that corresponds to one into the picture. Shape: (2, 3)."""
         moved = matrix_23.copy()

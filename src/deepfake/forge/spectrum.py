@@ -1,12 +1,12 @@
 """How much of a picture is in which frequencies, and giving one picture the amounts of another.
 
-Pictures are taken as three planes: brightness, and two of colour at half of the size. Colour has little detail of its
-own, and transforms are what costs.
+It is brightness that is measured and matched. Fine colours are left as they are in the real picture: in a JPEG they are
+next to nothing, and what only re-computes and rounds them gives a forgery away.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, reduce
 
 import cv2
 import numpy as np
@@ -18,41 +18,36 @@ BANDS = 40  # rings from the constant to the finest diagonal
 SECTORS = 3  # of a ring: along the rows, across, along the columns
 LEAST = 1e-6  # energy that counts as none
 MOST = 12.0  # the largest gain, and the inverse of the smallest
-
-Planes = list[Array]
-"""Brightness, (H, W), and OpenCV's Cr and Cb, (⌈H / 2⌉, ⌈W / 2⌉); or a transform of each. float32."""
-
-
-def planes_of(picture_HW3: Array | Image) -> Planes:
-    """The planes of a picture, 0..255."""
-    height, width = picture_HW3.shape[:2]
-    picture = picture_HW3.astype(np.float32, copy=False)
-    small = cv2.resize(picture, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
-    colours = cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)
-    return [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), *(cv2.extractChannel(colours, channel) for channel in (1, 2))]
+ROUNDING = 1 / 12  # energy that rounding to whole levels adds
+COARSE_SIGMA_PX = 3.0  # what is coarser is not measured under a weight
+COLOUR_STEP_PX = 4  # what of a change of colours is finer is left out
 
 
-def with_planes(picture_HW3: Image, old: Planes, new: Planes) -> Image:
-    """The picture, whose planes are the old ones, with new ones; what planes do not hold of its colours, it keeps."""
-    height, width = picture_HW3.shape[:2]
-    change = [one - other for one, other in zip(new, old, strict=True)]
-    for channel in (1, 2):  # 0.5 is what OpenCV takes for no colour
-        change[channel] = cv2.resize(change[channel] + 0.5, (width, height), interpolation=cv2.INTER_LINEAR)
-    return cv2.add(picture_HW3, cv2.cvtColor(cv2.merge(change), cv2.COLOR_YCrCb2RGB), dtype=cv2.CV_8U)
+def light_of(picture_HW3: Array | Image) -> Array:
+    """Brightness, 0..255, float32. Shape: (H, W)."""
+    return cv2.cvtColor(picture_HW3.astype(np.float32, copy=False), cv2.COLOR_RGB2GRAY)
 
 
-def cosines(planes: Planes) -> Planes:
-    """The cosine transform (type II, orthonormal) of each plane."""
+def with_light(picture_HW3: Image, change_HW: Array) -> Image:
+    """The picture brighter by whole levels, the same for R, G and B, as far as there is room: colours stay to the bit."""
+    channels = cv2.split(picture_HW3)
+    darkest, lightest = (reduce(pick, channels) for pick in (cv2.min, cv2.max))
+    change = np.rint(change_HW).clip(-darkest.astype(np.float32), 255 - lightest.astype(np.float32))
+    return cv2.add(picture_HW3, cv2.cvtColor(change, cv2.COLOR_GRAY2RGB), dtype=cv2.CV_8U)
+
+
+def cosines(plane_HW: Array) -> Array:
+    """The cosine transform (type II, orthonormal). Shape: (H, W)."""
     from scipy.fft import dctn
 
-    return [dctn(plane, norm="ortho", workers=1) for plane in planes]
+    return dctn(plane_HW, norm="ortho", workers=1)
 
 
-def from_cosines(planes: Planes) -> Planes:
+def from_cosines(coefficients_HW: Array) -> Array:
     """The inverse of cosines."""
     from scipy.fft import idctn
 
-    return [idctn(plane, norm="ortho", workers=1) for plane in planes]
+    return idctn(coefficients_HW, norm="ortho", workers=1)
 
 
 @cache
@@ -68,13 +63,9 @@ def _places(height: int, width: int) -> tuple[Array, Array, NDArray[np.intp], Ar
     return *middle, cell.ravel(), counts
 
 
-def energies(parts: Planes) -> Array:
+def energies(coefficients_HW: Array) -> Array:
     """Mean square of cosines' coefficients in each ring, coarse to fine, and each sector of it. Two by two neighbours
-    count as one. Shape: (3, BANDS, SECTORS)."""
-    return np.stack([_energies(part) for part in parts])
-
-
-def _energies(coefficients_HW: Array) -> Array:
+    count as one. Shape: (BANDS, SECTORS)."""
     height, width = coefficients_HW.shape
     squares = np.square(coefficients_HW)
     pooled = cv2.resize(squares, ((width + 1) // 2, (height + 1) // 2), interpolation=cv2.INTER_AREA)
@@ -82,52 +73,51 @@ def _energies(coefficients_HW: Array) -> Array:
     return (np.bincount(cell, pooled.ravel(), len(counts)) / counts).reshape(BANDS, SECTORS)
 
 
-def give_energies(parts: Planes, have: Array, wanted: Array, *, coarsest: float = 0.0) -> None:
-    """Change cosines by what takes energies that they have to the wanted ones; gains run smoothly from one cell to the
-    next, and are 1 / MOST to MOST. coarsest: exponent of the gain on the first ring; 0 = brightness and the coarsest
-    shading stay.
+def give_energies(coefficients_HW: Array, have: Array, wanted: Array, *, rounding: float = ROUNDING) -> None:
+    """Change cosines by what takes energies that they have to the wanted ones, after rounding; gains run smoothly from
+    one cell to the next, and are 1 / MOST to MOST. Brightness and the coarsest shading stay. rounding: what rounding
+    adds to each.
 
     So a forgery is as sharp as the real picture that it was made from: a detector that is taught on the two cannot go
     by blur alone, only by how the energy lies within a cell (replicas, grids) and by what hangs together with what.
     """
-    gains = (0.5 * np.log((wanted + LEAST) / (have + LEAST))).clip(-np.log(MOST), np.log(MOST))
-    gains[:, 0] *= coarsest
-    for part, table in zip(parts, np.exp(gains).astype(np.float32), strict=True):
-        height, width = part.shape
-        sector, ring, _, _ = _places((height + 1) // 2, (width + 1) // 2)
-        small = cv2.remap(table, sector, ring, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        part *= cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    gains = 0.5 * np.log(((wanted - rounding).clip(0) + LEAST) / (have + LEAST))
+    gains[0] = 0.0
+    height, width = coefficients_HW.shape
+    sector, ring, _, _ = _places((height + 1) // 2, (width + 1) // 2)
+    table = np.exp(gains.clip(-np.log(MOST), np.log(MOST))).astype(np.float32)
+    small = cv2.remap(table, sector, ring, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    coefficients_HW *= cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def as_sharp(forged_HW3: Image, real_HW3: Image, weight_HW: Array, *, colour: float = 0.0) -> Image:
-    """The forgery with the real picture's energies; both are measured under the weight, 0..1. Shape: (H, W, 3).
-
-    colour: how much of the way colours and the coarsest contrasts go to the real picture's, 0..1.
-    """
+def as_sharp(forged_HW3: Array, real_HW3: Image, weight_HW: Array) -> Image:
+    """The real picture, and as far as the weight says, 0..1, the forgery, 0..255: with the real energies under the
+    weight, and with the real fine colours. Shape: (H, W, 3)."""
     from scipy.fft import next_fast_len
 
     height, width = weight_HW.shape
-    sides = [2 * next_fast_len((side + 1) // 2, real=True) for side in (height, width)]
-    beyond = (0, sides[0] - height, 0, sides[1] - width)
-    forged_HW3, real_HW3 = (cv2.copyMakeBorder(one, *beyond, cv2.BORDER_REFLECT) for one in (forged_HW3, real_HW3))
-    weight = cv2.copyMakeBorder(weight_HW, *beyond, cv2.BORDER_CONSTANT, value=0)
-    small = cv2.resize(weight, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    forged, real, weights = planes_of(forged_HW3), planes_of(real_HW3), [weight, small, small]
-    means = [[_mean(plane, one) for plane, one in zip(planes, weights, strict=True)] for planes in (forged, real)]
-    centred = [
-        [plane - mean for plane, mean in zip(planes, side, strict=True)]
-        for planes, side in zip((forged, real), means, strict=True)
-    ]
-    have, wanted = (
-        energies(cosines([plane * one for plane, one in zip(planes, weights, strict=True)])) for planes in centred
+    beyond = (0, next_fast_len(height, real=True) - height, 0, next_fast_len(width, real=True) - width)
+    colours = _coarse_colours(cv2.subtract(forged_HW3, real_HW3, dtype=cv2.CV_32F))
+    forged, real = (
+        cv2.copyMakeBorder(light_of(one), *beyond, cv2.BORDER_REFLECT) for one in (forged_HW3, real_HW3)
     )
-    parts = cosines(centred[0])
-    give_energies(parts, have, wanted, coarsest=colour)
-    new = [
-        plane + own + colour * (other - own) for plane, own, other in zip(from_cosines(parts), *means, strict=True)
-    ]
-    return with_planes(forged_HW3, forged, new)[:height, :width]
+    weight = cv2.copyMakeBorder(weight_HW, *beyond, cv2.BORDER_CONSTANT, value=0)
+    have, wanted = (energies(cosines(_under(light, weight))) for light in (forged, real))
+    coefficients = cosines(forged)
+    give_energies(coefficients, have, wanted, rounding=ROUNDING * float(np.square(weight).mean()))
+    change = weight * (from_cosines(coefficients) - real)
+    return cv2.add(with_light(real_HW3, change[:height, :width]), weight_HW[..., None] * colours, dtype=cv2.CV_8U)
 
 
-def _mean(plane_HW: Array, weight_HW: Array) -> float:
-    return float(np.vdot(plane_HW, weight_HW)) / max(float(weight_HW.sum()), 1e-6)
+def _coarse_colours(change_HW3: Array) -> Array:
+    """What a change does to colours, without brightness and what is fine. Shape: (H, W, 3)."""
+    height, width = change_HW3.shape[:2]
+    size = (-(-width // COLOUR_STEP_PX), -(-height // COLOUR_STEP_PX))
+    small = cv2.GaussianBlur(cv2.resize(change_HW3, size, interpolation=cv2.INTER_AREA), (0, 0), 0.8)
+    small -= light_of(small)[..., None]
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _under(light_HW: Array, weight_HW: Array) -> Array:
+    """Detail times the weight: what is coarse would spread over all frequencies at the weight's edge."""
+    return (light_HW - cv2.GaussianBlur(light_HW, (0, 0), COARSE_SIGMA_PX)) * weight_HW

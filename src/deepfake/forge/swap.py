@@ -61,11 +61,19 @@ def swap(frame_HW3: Image, points: FacePoints, donor_HW3: Image, donor_points: F
 
 
 def donor_face(
-    points: FacePoints, patch: Patch, donor_HW3: Image, donor_points: FacePoints, params: SwapParams
+    frame_HW3: Image, points: FacePoints, patch: Patch, donor_HW3: Image, donor_points: FacePoints, params: SwapParams
 ) -> Array:
-    """The donor's face at the place of a patch, in its own colours but for the shift. Shape: (H, W, 3) of the patch."""
+    """What is to be pasted over a patch: the donor's face, in the colours that the frame has where the mask is more than
+    a half. Shape: (H, W, 3) of the patch."""
     grid = FaceGrid(params.bottleneck_px)
-    donor = grid.crop(donor_HW3, donor_points) + np.asarray(params.colour_shift_rgb, np.float32)
+    donor = grid.crop(donor_HW3, donor_points)
     if params.motion is not None:
         donor = motion_blur(donor, *params.motion)
-    return grid.lay(donor, points, patch)
+    donor = grid.lay(donor, points, patch)
+    inner = (patch.mask_HW > 0.5).astype(np.uint8)
+    (mean, spread), (own_mean, own_spread) = (
+        np.stack(cv2.meanStdDev(picture, mask=inner))[..., 0] for picture in (donor, frame_HW3[patch.rows, patch.cols])
+    )
+    gain = 1 + params.colour_strength * (np.clip(own_spread / (spread + 1e-6), 0.5, 2) - 1)
+    level = mean + params.colour_strength * (own_mean - mean) + params.colour_shift_rgb
+    return donor * gain.astype(np.float32) + (level - gain * mean).astype(np.float32)

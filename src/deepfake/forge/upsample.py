@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image, save_as_jpeg, to_image
-from deepfake.forge.spectrum import cosines, energies, from_cosines, give_energies, planes_of, with_planes
+from deepfake.forge.arrays import Array, Image, to_image
+from deepfake.forge.spectrum import cosines, energies, from_cosines, give_energies, light_of, with_light
 
 # One-dimensional kernels that enlarge twofold, applied to a signal with zeros between its samples.
 KERNELS = {
@@ -84,31 +84,31 @@ def _sample_stage(rng: np.random.Generator, *, is_last: bool) -> Stage:
 
 
 def upsample(picture_HW3: Image, params: UpsampleParams, rng: np.random.Generator) -> Image:
-    """The picture through a decoder, as sharp as it was, at the same place. rng: of the noise. Shape: (H, W, 3)."""
-    real = planes_of(picture_HW3)
+    """The picture, its brightness sent through a decoder: as sharp as it was, at the same place. rng: of the noise.
+    Shape: (H, W, 3)."""
+    real = light_of(picture_HW3)
     real_parts = cosines(real)
     wanted = energies(real_parts)
-    forged = [_decoded(plane, params) for plane in real]
-    forged[0] += params.noise * 12**0.5 * (rng.random(real[0].shape, np.float32) - 0.5)
+    forged = _decoded(real, params)
+    forged += params.noise * 12**0.5 * (rng.random(real.shape, np.float32) - 0.5)
     parts = cosines(forged)
     give_energies(parts, energies(parts), wanted)
     if params.share < 1:  # this and JPEG take some of the finest detail again
-        parts = [there + params.share * (part - there) for there, part in zip(real_parts, parts, strict=True)]
+        parts = real_parts + params.share * (parts - real_parts)
     if params.quality is not None:
-        saved = _saved(with_planes(picture_HW3, real, from_cosines(parts)), params.quality, params.grid_xy)
-        parts = cosines(planes_of(saved))
+        parts = cosines(_saved(to_image(from_cosines(parts)), params.quality, params.grid_xy).astype(np.float32))
     if params.share < 1 or params.quality is not None:
         give_energies(parts, energies(parts), wanted)
-    return with_planes(picture_HW3, real, from_cosines(parts))
+    return with_light(picture_HW3, from_cosines(parts) - real)
 
 
-def _decoded(plane_HW: Array, params: UpsampleParams) -> Array:
+def _decoded(light_HW: Array, params: UpsampleParams) -> Array:
     """Shrunk and enlarged. Shape: (H, W)."""
-    height, width = plane_HW.shape
+    height, width = light_HW.shape
     step = 2 ** len(params.stages)
     left, top = params.offset_xy
     bottom, right = -(height + top) % step, -(width + left) % step
-    levels = [cv2.copyMakeBorder(plane_HW, top, bottom, left, right, cv2.BORDER_REFLECT_101)]
+    levels = [cv2.copyMakeBorder(light_HW, top, bottom, left, right, cv2.BORDER_REFLECT_101)]
     for stage in reversed(params.stages):
         levels.append(halve(levels[-1], params.sigma, stage))
     forged = levels.pop()
@@ -119,32 +119,35 @@ def _decoded(plane_HW: Array, params: UpsampleParams) -> Array:
     return forged[top : top + height, left : left + width]
 
 
-def _saved(picture_HW3: Image, quality: int, grid_xy: tuple[int, int]) -> Image:
+def _saved(light_HW: Image, quality: int, grid_xy: tuple[int, int]) -> Image:
+    """Brightness as a JPEG keeps it."""
     left, top = grid_xy
-    larger = cv2.copyMakeBorder(picture_HW3, top, 0, left, 0, cv2.BORDER_REFLECT)
-    return save_as_jpeg(larger, quality)[top:, left:]
+    larger = cv2.copyMakeBorder(light_HW, top, 0, left, 0, cv2.BORDER_REFLECT)
+    _, data = cv2.imencode(".jpg", larger, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)[top:, left:]
 
 
-def halve(plane_HW: Array, sigma: float, stage: Stage) -> Array:
+def halve(light_HW: Array, sigma: float, stage: Stage) -> Array:
     """Half the size, with the pixels where the stage's kernel will have them: between two of the larger ones, or, for a
     kernel of odd length, on every second. Sides must be even. Shape: (H / 2, W / 2)."""
-    smooth = cv2.GaussianBlur(plane_HW, (5, 5), sigma)
+    smooth = cv2.GaussianBlur(light_HW, (5, 5), sigma)
     if len(KERNELS[stage.kernel]) % 2:
         return smooth[::2, ::2]
     return cv2.resize(smooth, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
-def enlarge(plane_HW: Array, stage: Stage) -> Array:
+def enlarge(light_HW: Array, stage: Stage) -> Array:
     """Twice the size by the stage's convolutions. Shape: (2H, 2W)."""
-    large = transposed_convolution(plane_HW, KERNELS[stage.kernel])
-    rows, columns = np.array(stage.uneven, np.float32).reshape(2, 2)
-    large *= np.outer(np.tile(rows, plane_HW.shape[0]), np.tile(columns, plane_HW.shape[1]))
+    large = transposed_convolution(light_HW, KERNELS[stage.kernel])
+    if any(gain != 1 for gain in stage.uneven):
+        rows, columns = np.array(stage.uneven, np.float32).reshape(2, 2)
+        large *= np.outer(np.tile(rows, light_HW.shape[0]), np.tile(columns, light_HW.shape[1]))
     return cv2.filter2D(large, -1, np.array(stage.taps, np.float32).reshape(3, 3), borderType=cv2.BORDER_REFLECT_101)
 
 
 def transposed_convolution(image: Array, kernel: tuple[float, ...]) -> Array:
-    """Twice the size: zeros between the pixels, then a separable kernel of overall gain 1. Shape: (H, W) or (H, W, 3)
-    → twice both sides."""
+    """Twice the size: zeros between the pixels, then a separable kernel of overall gain 1. Channels, if any, come
+    last."""
     height, width = image.shape[:2]
     sparse = np.zeros((2 * height, 2 * width, *image.shape[2:]), np.float32)
     sparse[::2, ::2] = image
