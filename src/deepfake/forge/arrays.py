@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ Image = NDArray[np.uint8]
 """RGB, 0..255."""
 Array = NDArray[np.floating]
 """Numbers of either precision: coordinates, opacities, colours (0..1 where painted, 0..255 where forged)."""
+Picture = TypeVar("Picture", Array, Image)
 
 
 def to_image(picture_HW3: Array) -> Image:
@@ -23,7 +26,7 @@ def encoded(picture_HW3: Image, suffix: str, flags: list[int]) -> Image:
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def motion_blur(picture_HW3: Array | Image, length_px: float, angle_rad: float) -> Array | Image:
+def motion_blur(picture_HW3: Picture, length_px: float, angle_rad: float) -> Picture:
     """Along a line of 1 to 7 px, of the picture's type."""
     down, right = np.mgrid[-4:5, -4:5]
     along = down * np.sin(angle_rad) + right * np.cos(angle_rad)

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfake.forge.arrays import Array, Image, to_image
 from deepfake.forge.masks import Patch, face_patch, paste
-from deepfake.forge.points import FacePoints
+from deepfake.forge.points import Face
 from deepfake.forge.self_blend import changed_copy, sample_wide_self_blend
 from deepfake.forge.spectrum import as_sharp
 from deepfake.forge.swap import donor_face, sample_wide_swap
@@ -21,20 +21,6 @@ from deepfake.forge.upsample import sample_upsample, upsample
 
 GRAIN = 4.0  # levels between the least and the most noise of a face that no camera took, before it is made as sharp
 WHOLE = 5.0  # a fifth of a mask's highest opacity counts as changed wholly
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """A real crop."""
-
-    crop_HW3: Image
-    five_52: Array
-    """The five landmarks in px of the crop, or NaN."""
-
-    @property
-    def points(self) -> FacePoints:
-        """With the average outline."""
-        return FacePoints.from_five(self.five_52)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,30 +42,32 @@ class Kind:
     needs_donor: bool
     """Whether it needs another person's face, with landmarks."""
     forge: Callable[[Face, Face | None, np.random.Generator], Forgery | None]
-    """(real, donor, rng) → the fake, or None where the crop does not show the face."""
+    """(real, donor, rng) → the fake, or None where the crop does not show the face, or the donor is missing."""
 
 
 def _self_blend(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery | None:
-    params, points = sample_wide_self_blend(rng), real.points
-    patch = face_patch(real.crop_HW3, points, params.mask)
+    params = sample_wide_self_blend(rng)
+    patch = face_patch(real.crop_HW3, real.points, params.mask)
     if patch is None:
         return None
-    forged = paste(real.crop_HW3, patch, changed_copy(real.crop_HW3, points, patch, params))
+    forged = paste(real.crop_HW3, patch, changed_copy(real.crop_HW3, real.points, patch, params))
     # Blending takes detail from both, so it is the blend that is made sharp.
     changed = replace(patch, mask_HW=np.minimum(patch.mask_HW * (WHOLE / params.mask.strength), 1))
     return Forgery(_within(real.crop_HW3, changed, forged[patch.rows, patch.cols]), patch.full(forged.shape[:2]))
 
 
 def _swap(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery | None:
-    assert donor is not None
-    params, points = sample_wide_swap(rng), real.points
-    patch = face_patch(real.crop_HW3, points, params.mask)
+    if donor is None:
+        return None
+    params = sample_wide_swap(rng)
+    patch = face_patch(real.crop_HW3, real.points, params.mask)
     if patch is None:
         return None
-    face = donor_face(real.crop_HW3, points, patch, donor.crop_HW3, donor.points, params)
+    face = donor_face(real, patch, donor, params)
     face += (rng.random(patch.mask_HW.shape, np.float32)[..., None] - 0.5) * GRAIN
     if params.poisson:
-        face, patch = _cloned(real.crop_HW3, patch, to_image(face))
+        cloned, patch = _cloned(real.crop_HW3, patch, to_image(face))
+        return Forgery(_within(real.crop_HW3, patch, cloned), patch.full(real.crop_HW3.shape[:2]))
     return Forgery(_within(real.crop_HW3, patch, face), patch.full(real.crop_HW3.shape[:2]))
 
 
@@ -88,7 +76,7 @@ def _upsample(real: Face, donor: Face | None, rng: np.random.Generator) -> Forge
     return Forgery(forged, np.ones(forged.shape[:2], np.float32))
 
 
-def _within(crop_HW3: Image, patch: Patch, face_HW3: Array) -> Image:
+def _within(crop_HW3: Image, patch: Patch, face_HW3: Array | Image) -> Image:
     """The crop with a face, of the patch's size, seen through its mask, as sharp as the crop was there."""
     forged, place = crop_HW3.copy(), np.s_[patch.rows, patch.cols]
     forged[place] = as_sharp(face_HW3, crop_HW3[place], patch.mask_HW)
@@ -115,6 +103,6 @@ KINDS = {
 
 
 def forge(kind: str, real: Face, rng: np.random.Generator, donor: Face | None = None) -> Forgery:
-    """A fake of one of KINDS from a real crop; the same for the same state of `rng`. What cannot be done to a crop, as
-    it does not show the face, is left for `upsample`."""
+    """A fake of one of KINDS from a real crop; the same for the same state of `rng`. What cannot be made of a crop is
+    left for `upsample`."""
     return KINDS[kind].forge(real, donor, rng) or _upsample(real, donor, rng)

@@ -35,7 +35,7 @@ class Patch:
     def full(self, shape_HW: tuple[int, int]) -> Array:
         """The mask of the whole picture. Shape: (H, W)."""
         mask = np.zeros(shape_HW, np.float32)
-        mask[self.rows, self.cols] = self.mask_HW
+        mask[self.rows, self.cols] = np.minimum(self.mask_HW, 1)
         return mask
 
     def shift(self, matrix_23: Array) -> Array:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from deepfake.forge.arrays import Array
+from deepfake.forge.arrays import Array, Image
 
 # Eyes, nose, mouth corners of an average face; the eye at the left of the picture comes first. Face units.
 FIVE_TEMPLATE = np.array([(-0.33, -0.12), (0.33, -0.12), (0.0, 0.25), (-0.26, 0.54), (0.26, 0.54)], np.float32)
@@ -54,6 +54,20 @@ class FacePoints:
         return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A crop that shows a real face."""
+
+    crop_HW3: Image
+    five_52: Array
+    """The five landmarks in px of the crop, or NaN."""
+
+    @cached_property
+    def points(self) -> FacePoints:
+        """With the average outline."""
+        return FacePoints.from_five(self.five_52)
+
+
 def similarity(source_K2: Array, target_K2: Array) -> Array:
     """Least-squares rotation, scale and shift that takes `source` to `target`. Shape: (2, 3)."""
     source, target = source_K2 - source_K2.mean(0), target_K2 - target_K2.mean(0)
@@ -66,8 +80,12 @@ def similarity(source_K2: Array, target_K2: Array) -> Array:
 
 
 def normalised(five_52: Array) -> Array:
-    """The five points in face units: what is left of them is the pose. Shape: (5, 2)."""
-    return apply_affine(similarity(five_52, FIVE_TEMPLATE), five_52)
+    """The five points in face units: what is left of them is the pose. Shape: (..., 5, 2), as given."""
+    points, frontal = (five @ np.array([1, 1j]) for five in (five_52, FIVE_TEMPLATE))
+    points = points - points.mean(-1, keepdims=True)
+    factor = (points.conj() * (frontal - frontal.mean())).sum(-1) / np.maximum((np.abs(points) ** 2).sum(-1), 1e-12)
+    moved = factor[..., None] * points + frontal.mean()
+    return np.stack([moved.real, moved.imag], -1)
 
 
 def apply_affine(matrix_23: Array, points_K2: Array) -> Array:

@@ -22,10 +22,10 @@ def nearest_poses(fives_N52: Array, sources_N: NDArray[np.integer], count: int) 
     pool = _spread(known, sources_N[known])
     if not len(pool):
         return donors
-    poses = {row: normalised(fives_N52[row]).ravel() for row in known.tolist()}
-    tree = cKDTree(np.stack([poses[row] for row in pool.tolist()]))
+    poses = normalised(fives_N52[known].astype(np.float64)).reshape(len(known), 10)
+    tree = cKDTree(poses[np.searchsorted(known, pool)])
     most = min(len(pool), count + PER_SOURCE)  # so many of these may be of the face's own source
-    _, found = tree.query(np.stack([poses[row] for row in known.tolist()]), k=np.arange(1, most + 1))
+    _, found = tree.query(poses, k=np.arange(1, most + 1))
     for row, near in zip(known.tolist(), pool[found], strict=True):
         others = near[sources_N[near] != sources_N[row]][:count]
         donors[row, : len(others)] = others

@@ -1,4 +1,4 @@
-"""A changed copy of a face blended over itself: Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", 2022."""
+"""A changed copy of a face blended over itself (Shiohara and Yamasaki, "Self-blended images", CVPR 2022)."""
 
 from __future__ import annotations
 

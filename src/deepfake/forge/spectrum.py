@@ -29,7 +29,7 @@ def light_of(picture_HW3: Array | Image) -> Array:
 
 
 def with_light(picture_HW3: Image, change_HW: Array) -> Image:
-    """The picture brighter by whole levels, the same for R, G and B, as far as there is room: colours stay to the bit."""
+    """The picture brighter by whole levels, the same for R, G and B, as far as there is room: colours stay."""
     channels = cv2.split(picture_HW3)
     darkest, lightest = (reduce(pick, channels) for pick in (cv2.min, cv2.max))
     change = np.rint(change_HW).clip(-darkest.astype(np.float32), 255 - lightest.astype(np.float32))
@@ -90,7 +90,7 @@ def give_energies(coefficients_HW: Array, have: Array, wanted: Array, *, roundin
     coefficients_HW *= cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def as_sharp(forged_HW3: Array, real_HW3: Image, weight_HW: Array) -> Image:
+def as_sharp(forged_HW3: Array | Image, real_HW3: Image, weight_HW: Array) -> Image:
     """The real picture, and as far as the weight says, 0..1, the forgery, 0..255: with the real energies under the
     weight, and with the real fine colours. Shape: (H, W, 3)."""
     from scipy.fft import next_fast_len
@@ -98,9 +98,7 @@ def as_sharp(forged_HW3: Array, real_HW3: Image, weight_HW: Array) -> Image:
     height, width = weight_HW.shape
     beyond = (0, next_fast_len(height, real=True) - height, 0, next_fast_len(width, real=True) - width)
     colours = _coarse_colours(cv2.subtract(forged_HW3, real_HW3, dtype=cv2.CV_32F))
-    forged, real = (
-        cv2.copyMakeBorder(light_of(one), *beyond, cv2.BORDER_REFLECT) for one in (forged_HW3, real_HW3)
-    )
+    forged, real = (cv2.copyMakeBorder(light_of(one), *beyond, cv2.BORDER_REFLECT) for one in (forged_HW3, real_HW3))
     weight = cv2.copyMakeBorder(weight_HW, *beyond, cv2.BORDER_CONSTANT, value=0)
     have, wanted = (energies(cosines(_under(light, weight))) for light in (forged, real))
     coefficients = cosines(forged)

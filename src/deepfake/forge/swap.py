@@ -10,7 +10,7 @@ import numpy as np
 from deepfake.forge.arrays import Array, Image, motion_blur
 from deepfake.forge.grid import FaceGrid, match_colour
 from deepfake.forge.masks import MaskParams, Patch, face_patch, paste, sample_mask
-from deepfake.forge.points import FacePoints
+from deepfake.forge.points import Face, FacePoints
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,18 @@ def swap(frame_HW3: Image, points: FacePoints, donor_HW3: Image, donor_points: F
     return paste(frame_HW3, patch, grid.lay(donor, points, patch))
 
 
-def donor_face(
-    frame_HW3: Image, points: FacePoints, patch: Patch, donor_HW3: Image, donor_points: FacePoints, params: SwapParams
-) -> Array:
-    """What is to be pasted over a patch: the donor's face, in the colours that the frame has where the mask is more than
-    a half. Shape: (H, W, 3) of the patch."""
+def donor_face(real: Face, patch: Patch, donor: Face, params: SwapParams) -> Array:
+    """What is to be pasted over a patch of the real crop: the donor's face, in the colours that the crop has where the
+    mask is more than a half. Shape: (H, W, 3) of the patch."""
     grid = FaceGrid(params.bottleneck_px)
-    donor = grid.crop(donor_HW3, donor_points)
+    small = grid.crop(donor.crop_HW3, donor.points)
     if params.motion is not None:
-        donor = motion_blur(donor, *params.motion)
-    donor = grid.lay(donor, points, patch)
+        small = motion_blur(small, *params.motion)
+    face, own = grid.lay(small, real.points, patch), real.crop_HW3[patch.rows, patch.cols]
     inner = (patch.mask_HW > 0.5).astype(np.uint8)
     (mean, spread), (own_mean, own_spread) = (
-        np.stack(cv2.meanStdDev(picture, mask=inner))[..., 0] for picture in (donor, frame_HW3[patch.rows, patch.cols])
+        np.stack(cv2.meanStdDev(picture, mask=inner))[..., 0] for picture in (face, own)
     )
     gain = 1 + params.colour_strength * (np.clip(own_spread / (spread + 1e-6), 0.5, 2) - 1)
     level = mean + params.colour_strength * (own_mean - mean) + params.colour_shift_rgb
-    return donor * gain.astype(np.float32) + (level - gain * mean).astype(np.float32)
+    return face * gain.astype(np.float32) + (level - gain * mean).astype(np.float32)

@@ -124,7 +124,9 @@ def _saved(light_HW: Image, quality: int, grid_xy: tuple[int, int]) -> Image:
     left, top = grid_xy
     larger = cv2.copyMakeBorder(light_HW, top, 0, left, 0, cv2.BORDER_REFLECT)
     _, data = cv2.imencode(".jpg", larger, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)[top:, left:]
+    read = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert read is not None
+    return read[top:, left:]
 
 
 def halve(light_HW: Array, sigma: float, stage: Stage) -> Array:
