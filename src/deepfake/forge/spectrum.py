@@ -101,8 +101,9 @@ def as_sharp(forged_HW3: Array | Image, real_HW3: Image, weight_HW: Array) -> Im
     forged, real = (cv2.copyMakeBorder(light_of(one), *beyond, cv2.BORDER_REFLECT) for one in (forged_HW3, real_HW3))
     weight = cv2.copyMakeBorder(weight_HW, *beyond, cv2.BORDER_CONSTANT, value=0)
     have, wanted = (energies(cosines(_under(light, weight))) for light in (forged, real))
-    coefficients = cosines(forged)
-    give_energies(coefficients, have, wanted, rounding=ROUNDING * float(np.square(weight).mean()))
+    coefficients, kept = cosines(forged), float(np.square(weight).mean())
+    lost = 2 * (float(weight.mean()) - kept)  # of the area's detail, where two unlike pictures are mixed
+    give_energies(coefficients, have, wanted * (1 + lost / max(kept, 1e-6)), rounding=ROUNDING * kept)
     change = weight * (from_cosines(coefficients) - real)
     return cv2.add(with_light(real_HW3, change[:height, :width]), weight_HW[..., None] * colours, dtype=cv2.CV_8U)
 
