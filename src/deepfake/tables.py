@@ -10,7 +10,7 @@ LANDMARK_COLUMNS = tuple(f"{point}_{axis}" for point in LANDMARKS for axis in "x
 FACE_KEY = ("media_id", "frame_idx", "face_idx")
 VIEW_NAMES = ("identity", "hflip", "vflip", "rot90", "scale_down", "scale_up", "five_crop", "jpeg")  # test-time views
 FRONT_NAMES = ("rgb", "npr", "srm", "median", "spectrum")  # what a model may see of a picture
-FORGERIES = ("self_blend", "upsample")  # fakes that training makes from reals
+FORGERIES = ("self_blend", "swap", "upsample")  # fakes that training makes from reals
 
 _FACE_KEY_COLUMNS = {
     "media_id": Column("string", "the medium, as in the media table"),

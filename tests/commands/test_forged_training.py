@@ -8,17 +8,24 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from pipeline import TINY
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from deepfake.commands.train.crops import unseen_methods, with_forgeries, without_methods
+from deepfake.commands.train.setup import DONORS, _donors
 from deepfake.errors import UserError
+from deepfake.forge.kinds import Forgery
 from deepfake.learn import data as data_module
 from deepfake.learn.augment import build_augment
 from deepfake.learn.data import CropDataset
-from deepfake.tables import LANDMARKS
+from deepfake.tables import FORGERIES, LANDMARKS
 
 POINTS = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
 
@@ -71,33 +78,93 @@ def test_blending_without_landmarks_is_refused():
     assert share_of(with_forgeries(crops(faces=False), ["upsample"], share=0.5, seed=0)) == 0.5
 
 
-def test_a_real_and_its_forgery_have_the_same_window_flip_and_damage(tmp_path: Path, monkeypatch) -> None:
-    """With a forgery that changes nothing they are the same to the bit, in every epoch."""
-    import cv2
+def everything(probability):
+    """An augmentation in which all that there is happens with this probability."""
+    chances = ("hflip", "shift_scale_rotate", "colour", "blur", "noise", "jpeg", "grey", "clahe", "contrast", "rescale")
+    return build_augment(
+        **dict.fromkeys((*chances, "damage"), probability),
+        **{"scale": 0.1, "rotate_deg": 10.0, "blur_sigma_range": (0.1, 1.5), "jpeg_quality_range": (60, 100)},
+        min_area=0.6,
+    )
 
-    monkeypatch.setattr(data_module, "forge", lambda kind, crop, five, rng: crop.copy())
+
+@pytest.mark.parametrize("chance", [0.5, 1.0])
+def test_with_a_forgery_that_changes_nothing_real_and_fake_are_the_same_to_the_bit(tmp_path: Path, monkeypatch, chance):
+    """Under all augmentation and damage, in every epoch: whatever tells them apart is the forgery's."""
+    monkeypatch.setattr(data_module, "forge", lambda kind, real, rng, donor: Forgery(real.crop_HW3.copy(), None))
     picture = np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "real.png"), picture)
-    augment = build_augment(
-        **{"hflip": 0.5, "shift_scale_rotate": 0.5, "scale": 0.1, "rotate_deg": 10.0, "colour": 0.5, "blur": 0.5},
-        **{"blur_sigma_range": (0.1, 1.5), "noise": 0.5, "jpeg": 0.5, "jpeg_quality_range": (60, 100), "damage": 0.5},
-    )
     data = CropDataset(
-        [tmp_path / "real.png"] * 2,
-        np.array([0, 1]),
-        **{"image_size": 48, "interpolation": "bilinear", "resize": False, "random_crop": 32, "augment": augment},
-        **{"forge": ["", "upsample"], "reals": np.array([0, 0])},
+        [tmp_path / "real.png"] * (1 + len(FORGERIES)),
+        np.array([0, 1, 1, 1]),
+        **{"image_size": 48, "interpolation": "bilinear", "resize": False, "random_crop": 32},
+        **{"augment": everything(chance), "erase_parts": 0.3, "erase_half": 0.3},
+        landmarks=np.tile(np.array([[25, 20], [45, 20], [35, 32], [28, 42], [42, 42]], np.float32), (4, 1, 1)),
+        **{"forge": ["", *FORGERIES], "reals": np.zeros(4, int), "donors": np.zeros((4, 1), int)},
     )
-    shown = [[data[epoch, row][0].numpy() for row in (0, 1)] for epoch in range(12)]
-    assert all((real == fake).all() for real, fake in shown)
-    assert len({real.tobytes() for real, _ in shown}) == 12
+    shown = [[data[epoch, row][0].numpy() for row in range(4)] for epoch in range(25)]
+    assert all((real == fake).all() for real, *fakes in shown for fake in fakes)
+    assert len({real.tobytes() for real, *_ in shown}) > 20
+
+
+def storage(path: Path, tensor) -> list[float]:
+    """All that a crop tells but for its pixels: file, format, size, tables; and the tensor's shape and memory."""
+    with Image.open(path) as picture:
+        tables = [sum(table) for _, table in sorted(getattr(picture, "quantization", {}).items())]
+        codec = float(["PNG", "JPEG"].index(picture.format))
+        told = [path.stat().st_size, *picture.size, codec, len(picture.getbands()), *[*tables, 0.0, 0.0][:2]]
+    return [*told, *tensor.shape, *tensor.stride(), tensor.is_contiguous(), tensor.element_size()]
+
+
+def test_nothing_but_pixels_tells_forgeries_from_reals(tmp_path: Path) -> None:
+    """Files of mixed formats, sizes and qualities, as a data set may have them."""
+    rng, rows = np.random.default_rng(0), []
+    five = np.array([[24, 26], [44, 26], [34, 38], [27, 48], [41, 48]], float)
+    for number in range(24):
+        suffix, side = ("png", "jpg")[number % 2], int(rng.integers(64, 90))
+        path = tmp_path / f"{number}.{suffix}"
+        flags = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(60, 100))] if suffix == "jpg" else []
+        picture = 128 + 400 * cv2.GaussianBlur(rng.normal(0, 1, (side, side, 3)), (0, 0), 6)
+        cv2.imwrite(str(path), picture.clip(0, 255).astype(np.uint8), flags)
+        rows.append({"media_id": path.name, "label": 0, "method": "", "path": path.name})
+    table = with_forgeries(pd.DataFrame(rows).assign(**dict(zip(POINTS, five.ravel()))), FORGERIES, share=1, seed=0)
+    reals = table.real.to_numpy()
+    data = CropDataset(
+        [tmp_path / path for path in table.path],
+        table.label.to_numpy(),
+        **{"image_size": 64, "interpolation": "bilinear", "augment": everything(0.3)},
+        landmarks=np.tile(five.astype(np.float32), (len(table), 1, 1)),
+        **{"forge": table.forge.tolist(), "reals": reals, "donors": (reals[:, None] + 1) % 24},
+    )
+    seen = np.array([storage(tmp_path / table.path[row], data[0, row][0]) for row in range(len(table))])
+    assert len(np.unique(seen, axis=0)) > 20  # the files differ, and say nothing
+    model = HistGradientBoostingClassifier(min_samples_leaf=2, random_state=0)
+    scores = cross_val_predict(model, seen, table.label, groups=reals, cv=GroupKFold(4), method="predict_proba")
+    assert roc_auc_score(table.label, scores[:, 1]) == pytest.approx(0.5, abs=0.03)
+    fakes = [data[0, row][0].numpy() for row in np.flatnonzero(table.label == 1)]
+    assert all((fake != data[0, row][0].numpy()).any() for fake, row in zip(fakes, reals[table.label == 1]))
+
+
+def test_donors_are_reals_of_other_sources():
+    table = crops(reals=3, fakes=1).assign(source_id=lambda rows: rows.media_id)
+    table = with_forgeries(table, ["swap"], share=0.9, seed=0)
+    landmarks = np.random.default_rng(0).normal([[-1, 0], [1, 0], [0, 1], [-1, 2], [1, 2]], 0.1, (len(table), 5, 2))
+    donors = _donors(table, landmarks)
+    assert donors.shape == (len(table), DONORS)
+    assert (donors >= 0).any(1).tolist() == (table.label[table.real] == 0).tolist()  # a given fake needs none
+    for row, found in enumerate(donors):
+        there = found[found >= 0]
+        assert (table.label[there] == 0).all() and (table.forge[there] == "").all()
+        assert (table.source_id[there] != table.source_id[table.real[row]]).all()
+    with pytest.raises(UserError, match=r"train.forge=\[swap\] needs faces with landmarks in two real sources"):
+        _donors(table.assign(source_id="one"), landmarks)
 
 
 def test_a_run_trains_with_forgeries_and_keeps_its_prior(deepfake, cut_people: Path, demo_root: Path, tmp_path) -> None:
     shutil.copytree(cut_people, tmp_path, dirs_exist_ok=True)
     done = deepfake(
         *("train", "fold=0", f"data.root={demo_root}", *TINY, "augment.damage=0.5", "name=made"),
-        "train.forge=[self_blend,upsample]",
+        "train.forge=[self_blend,swap,upsample]",
     )
     assert done.status == 0, done.output
     assert "forged as it goes" in done.output
@@ -112,7 +179,7 @@ def test_a_run_trains_with_forgeries_and_keeps_its_prior(deepfake, cut_people: P
 def test_an_unknown_kind_is_named(deepfake, demo_root: Path) -> None:
     done = deepfake("train", f"data.root={demo_root}", "train.forge=[upsampel]")
     assert done.status == 2
-    assert "train.forge=upsampel; allowed: self_blend, upsample. Did you mean 'upsample'?" in done.output
+    assert "train.forge=upsampel; allowed: self_blend, swap, upsample. Did you mean 'upsample'?" in done.output
 
 
 def test_methods_are_dealt_to_the_folds_in_turn_the_most_frequent_first():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfake.forge import damage as damage_module
-from deepfake.forge.damage import CHANCES, STEPS, damage
+from deepfake.forge.damage import CHANCES, ENCODERS, STEPS, damage, filmed, missing_encoders, video
 
 
 def stripes(height=90, width=120):
@@ -57,3 +57,20 @@ def test_small_pictures_survive_every_step():
 
 def test_chances_add_up():
     assert CHANCES.sum() == pytest.approx(1) and (CHANCES > 0).all()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("shape", [(90, 120), (33, 47), (1, 1)])
+def test_a_coarser_video_loses_more_and_any_size_comes_back(encoder, shape):
+    if encoder in missing_encoders():
+        pytest.skip(f"this PyAV has no {encoder}")
+    picture = stripes(*shape)
+    fine, coarse = (filmed(picture, encoder, crf, 2) for crf in (18, 40))
+    assert fine.shape == coarse.shape == picture.shape
+    assert shape == (1, 1) or cv2.PSNR(fine, picture) > cv2.PSNR(coarse, picture) + 1
+    assert (filmed(picture, encoder, 18, 2) == fine).all()
+
+
+def test_without_the_encoder_a_picture_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(damage_module, "missing_encoders", lambda: tuple(ENCODERS))
+    assert (video(stripes(), np.random.default_rng(0)) == stripes()).all()

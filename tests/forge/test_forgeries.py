@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from deepfake.forge.arrays import Image
+from deepfake.forge.face_decoder import FaceDecoderParams, decode, sample_face_decoder, through_face_decoder
 from deepfake.forge.grid import FaceGrid
 from deepfake.forge.masks import MaskParams, soft_mask
 from deepfake.forge.points import FIVE_TEMPLATE, FacePoints, apply_affine, similarity
 from deepfake.forge.reenact import reenact, sample_reenact
 from deepfake.forge.self_blend import sample_self_blend, self_blend
 from deepfake.forge.swap import sample_swap, swap
-from deepfake.forge.upsampled import UpsampledParams, decode, sample_upsampled, upsampled
 
 PX_PER_UNIT, CENTRE_XY = 56.0, (120.0, 110.0)
 
@@ -35,8 +35,8 @@ def _swap(frame: Image, points: FacePoints, seed: int) -> Image:
     return swap(frame, points, _photo(99), points, params)
 
 
-def _upsampled(frame: Image, points: FacePoints, seed: int) -> Image:
-    return upsampled(frame, points, sample_upsampled(np.random.default_rng(seed)))
+def _face_decoder(frame: Image, points: FacePoints, seed: int) -> Image:
+    return through_face_decoder(frame, points, sample_face_decoder(np.random.default_rng(seed)))
 
 
 def _self_blend(frame: Image, points: FacePoints, seed: int) -> Image:
@@ -47,7 +47,7 @@ def _reenact(frame: Image, points: FacePoints, seed: int) -> Image:
     return reenact(frame, points, sample_reenact(np.random.default_rng(seed)), time_s=0.3)
 
 
-FORGERS = [_swap, _upsampled, _self_blend, _reenact]
+FORGERS = [_swap, _face_decoder, _self_blend, _reenact]
 
 
 def test_changes_the_face_and_nothing_else(points: FacePoints) -> None:
@@ -96,8 +96,8 @@ def test_upsampling_leaves_replicated_spectra_that_the_real_face_lacks(points: F
     frame, grid = _photo(0), FaceGrid(112)
     mask = MaskParams(scale=1.6, softness=0.05)
     kernels = ((0.49, 1.02, 0.49), (0.51, 0.98, 0.51))
-    params = UpsampledParams(mask=mask, grid_px=112, kernels=kernels, skip=0.5)
-    forged = upsampled(frame, points, params)
+    params = FaceDecoderParams(mask=mask, grid_px=112, kernels=kernels, skip=0.5)
+    forged = through_face_decoder(frame, points, params)
     middle = np.s_[28:84, 28:84]
     assert _peak(grid.crop(frame, points)[middle], 4) < 3
     assert _peak(grid.crop(forged, points)[middle], 4) > 10

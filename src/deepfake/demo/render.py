@@ -30,10 +30,10 @@ from deepfake.demo.motion import Motion, sample_motion
 from deepfake.demo.pose import Camera
 from deepfake.demo.shots import DemoPlan, Shot, plan_shots
 from deepfake.forge.arrays import Image
+from deepfake.forge.face_decoder import sample_face_decoder, through_face_decoder
 from deepfake.forge.reenact import reenact, sample_reenact
 from deepfake.forge.self_blend import sample_self_blend, self_blend
 from deepfake.forge.swap import sample_swap, swap
-from deepfake.forge.upsampled import sample_upsampled, upsampled
 from deepfake.processes import context
 
 LISTING, TEST_LABELS, SUBMISSION, PLAN = "listing.csv", "test_labels.csv", "sample_submission.csv", "demo.json"
@@ -159,8 +159,8 @@ def _real_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.G
 
 def _upsampled_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:
     """One decoder re-synthesises the face of every frame."""
-    params = sample_upsampled(rng)
-    return (upsampled(frame.image_HW3, frame.points, params) for frame in frames)
+    params = sample_face_decoder(rng)
+    return (through_face_decoder(frame.image_HW3, frame.points, params) for frame in frames)
 
 
 def _self_blend_all(frames: list[RenderedHead], times_s: list[float], rng: np.random.Generator) -> Iterator[Image]:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
 
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Image, encoded, to_image
+from deepfake.forge.arrays import Image, encoded, motion_blur, to_image
 
+ENCODERS = {  # with the options that make a few frames cheap: x265 would start threads, and other presets take 30 ms
+    "libx264": {"preset": "veryfast", "tune": "zerolatency"},
+    "libx265": {
+        **{"preset": "ultrafast", "tune": "zerolatency"},
+        "x265-params": "log-level=none:pools=none:frame-threads=1:wpp=0",
+    },
+}
+LEAST_PX = 32  # of a side, for x265; sides are even for either
 DOWN = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 UP = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 
@@ -53,6 +63,46 @@ def webp(picture_HW3: Image, rng: np.random.Generator) -> Image:
     return encoded(picture_HW3, ".webp", [cv2.IMWRITE_WEBP_QUALITY, int(98 - 58 * rng.beta(1, 1.5))])
 
 
+def video(picture_HW3: Image, rng: np.random.Generator) -> Image:
+    """The last of one to three frames of a still clip in H.264 or, a quarter of them, H.265; constant rate factor 18 to
+    40. As it is where this PyAV has no such encoder (see missing_encoders)."""
+    draw, count = rng.random(), int(rng.integers(1, 4))
+    return filmed(picture_HW3, "libx265" if draw < 0.25 else "libx264", int(rng.integers(18, 41)), count)
+
+
+def filmed(picture_HW3: Image, encoder: str, crf: int, count: int) -> Image:
+    """The last of `count` equal frames after encoding by one of ENCODERS and decoding. Shape: (H, W, 3)."""
+    import av
+
+    if encoder in missing_encoders():
+        return picture_HW3
+    height, width = picture_HW3.shape[:2]
+    below, beside = (max(side + side % 2, LEAST_PX) - side for side in (height, width))
+    even = cv2.copyMakeBorder(picture_HW3, 0, below, 0, beside, cv2.BORDER_REPLICATE)
+    into = av.CodecContext.create(encoder, "w")
+    into.width, into.height = width + beside, height + below
+    into.pix_fmt, into.time_base = "yuv420p", Fraction(1, 25)
+    into.thread_count = 1
+    into.options = {"crf": str(crf), **ENCODERS[encoder]}
+    out_of = av.CodecContext.create("h264" if encoder == "libx264" else "hevc", "r")
+    out_of.thread_count = 1
+    frame = av.VideoFrame.from_ndarray(even, "rgb24")
+    packets = []
+    for number in range(count):
+        frame.pts = number
+        packets += into.encode(frame)
+    decoded = [frame for packet in [*packets, *into.encode(None), None] for frame in out_of.decode(packet)]
+    return np.ascontiguousarray(decoded[-1].to_ndarray(format="rgb24")[:height, :width])
+
+
+@cache
+def missing_encoders() -> tuple[str, ...]:
+    """Those of ENCODERS that PyAV lacks here."""
+    import av
+
+    return tuple(name for name in ENCODERS if name not in av.codecs_available)
+
+
 def blur(picture_HW3: Image, rng: np.random.Generator) -> Image:
     """Gaussian, σ 0.3 to 2 px."""
     return cv2.GaussianBlur(picture_HW3, (0, 0), float(0.3 + 1.7 * rng.beta(1, 2)))
@@ -60,12 +110,7 @@ def blur(picture_HW3: Image, rng: np.random.Generator) -> Image:
 
 def motion(picture_HW3: Image, rng: np.random.Generator) -> Image:
     """Along a line of 3 to 7 px in any direction."""
-    length, angle = rng.uniform(3, 7), rng.uniform(0, np.pi)
-    down, right = np.mgrid[-4:5, -4:5]
-    along = down * np.sin(angle) + right * np.cos(angle)
-    beside = down * np.cos(angle) - right * np.sin(angle)
-    kernel = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(1 - np.abs(beside), 0, 1)
-    return cv2.filter2D(picture_HW3, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+    return motion_blur(picture_HW3, rng.uniform(3, 7), rng.uniform(0, np.pi))
 
 
 def noise(picture_HW3: Image, rng: np.random.Generator) -> Image:
@@ -107,7 +152,7 @@ def grey(picture_HW3: Image, rng: np.random.Generator) -> Image:
 
 Step = Callable[[Image, np.random.Generator], Image]
 _WEIGHTS: dict[Step, float] = {
-    **{shrink_and_enlarge: 3, zoom: 1.5, jpeg: 4, webp: 1, blur: 1.5, motion: 0.5},
+    **{shrink_and_enlarge: 3, zoom: 1.5, jpeg: 4, webp: 1, video: 1, blur: 1.5, motion: 0.5},
     **{noise: 1.5, sharpen: 1, chroma: 0.5, tone: 1.5, grey: 0.3},
 }
 STEPS: tuple[Step, ...] = tuple(_WEIGHTS)

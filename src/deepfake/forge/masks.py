@@ -21,6 +21,7 @@ class MaskParams:
     softness: float = 0.06  # standard deviation of the edge, in face units
     ripple: tuple[float, ...] = ()  # waves round the outline, 1, 2, …: cosine and sine, as shares of the radius
     strength: float = 1.0  # opacity in the middle
+    steps: bool = True  # opacity has 256 steps, as in a mask that was stored; without them it is made faster
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,12 @@ class Patch:
     cols: slice
     mask_HW: Array  # 0..1
 
+    def full(self, shape_HW: tuple[int, int]) -> Array:
+        """The mask of the whole picture. Shape: (H, W)."""
+        mask = np.zeros(shape_HW, np.float32)
+        mask[self.rows, self.cols] = np.minimum(self.mask_HW, 1)
+        return mask
+
     def shift(self, matrix_23: Array) -> Array:
         """The affine map into the patch that corresponds to one into the picture. Shape: (2, 3)."""
         moved = matrix_23.copy()
@@ -38,10 +45,12 @@ class Patch:
         return moved
 
 
-def sample_mask(rng: np.random.Generator, *, scale: tuple[float, float], softness: tuple[float, float]) -> MaskParams:
-    """Draw a mask: size and softness from the ranges, and an edge that ripples by a few per cent."""
-    ripple = tuple((rng.normal(0, 0.03, size=6) / np.repeat([1.0, 1.5, 2.0], 2)).tolist())
-    return MaskParams(scale=float(rng.uniform(*scale)), softness=float(rng.uniform(*softness)), ripple=ripple)
+def sample_mask(
+    rng: np.random.Generator, *, scale: tuple[float, float], softness: tuple[float, float], ripple: float = 0.03
+) -> MaskParams:
+    """Draw a mask: size and softness from the ranges, and an edge that ripples by that share of the radius."""
+    waves = tuple((rng.normal(0, ripple, size=6) / np.repeat([1.0, 1.5, 2.0], 2)).tolist())
+    return MaskParams(scale=float(rng.uniform(*scale)), softness=float(rng.uniform(*softness)), ripple=waves)
 
 
 def soft_mask(outline_K2: Array, px_per_unit: float, shape_HW: tuple[int, int], params: MaskParams) -> Patch | None:
@@ -56,7 +65,8 @@ def soft_mask(outline_K2: Array, px_per_unit: float, shape_HW: tuple[int, int], 
     mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
     cv2.fillPoly(mask, [np.round((polygon - low) * 2**SHIFT_BITS).astype(np.int32)], 255, cv2.LINE_AA, SHIFT_BITS)
     size = 2 * int(np.ceil(3 * sigma)) + 1
-    soft = cv2.GaussianBlur(mask, (size, size), sigma).astype(np.float32) * (params.strength / 255.0)
+    sharp = mask if params.steps else mask.astype(np.float32)
+    soft = cv2.GaussianBlur(sharp, (size, size), sigma).astype(np.float32) * (params.strength / 255.0)
     return Patch(slice(low[1], high[1]), slice(low[0], high[0]), soft)
 
 

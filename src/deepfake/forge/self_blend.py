@@ -1,13 +1,13 @@
-"""A changed copy of a face blended over itself."""
+"""A changed copy of a face blended over itself (Shiohara and Yamasaki, "Self-blended images", CVPR 2022)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Image
+from deepfake.forge.arrays import Array, Image
 from deepfake.forge.masks import MaskParams, Patch, face_patch, paste, sample_mask
 from deepfake.forge.points import FacePoints
 
@@ -19,6 +19,8 @@ class SelfBlendParams:
     mask: MaskParams
     gain_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
     bias: float = 0.0  # levels of 255
+    shift_rgb: tuple[float, float, float] = (0.0, 0.0, 0.0)  # levels of 255
+    shrink: float = 1.0  # how many times coarser the copy is
     sharpness: float = 0.0  # above 0 sharpens, below 0 blurs; about -1..1
     move: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # shift u, shift v, turn (rad), log scale
     elastic: tuple[tuple[float, ...], ...] = ((0.0,) * 16, (0.0,) * 16)  # displacement u, v on a 4 × 4 grid
@@ -37,16 +39,44 @@ def sample_self_blend(rng: np.random.Generator) -> SelfBlendParams:
     )
 
 
+def sample_wide_self_blend(rng: np.random.Generator) -> SelfBlendParams:
+    """Draw a change with the ranges and chances of the paper's code, shares of the copy included. Its change of hue and
+    saturation is left out: by at most 0.3 of 255 levels, it is none."""
+    coarser = rng.random() < 0.5
+    mask = sample_mask(rng, scale=(0.75, 1.08), softness=(0.02, 0.1), ripple=0.05)
+    return SelfBlendParams(
+        mask=replace(mask, steps=False, strength=float(rng.choice([0.25, 0.5, 0.75, 1.0, 1.0, 1.0]))),
+        gain_rgb=(float(rng.uniform(0.9, 1.1)),) * 3,
+        bias=float(rng.uniform(-25, 25)),
+        shift_rgb=tuple(rng.uniform(-20, 20, 3).tolist()) if rng.random() < 0.3 else (0.0, 0.0, 0.0),
+        shrink=float(rng.uniform(1.5, 4)) if coarser else 1.0,
+        sharpness=0.0 if coarser else float(rng.uniform(0.3, 1.0)),
+        move=(float(rng.uniform(-0.08, 0.08)), float(rng.uniform(-0.04, 0.04)), 0.0, float(rng.uniform(-0.05, 0.05))),
+        elastic=tuple(tuple(rng.normal(0, 0.016, size=16).tolist()) for _ in range(2)),
+    )
+
+
 def self_blend(frame_HW3: Image, points: FacePoints, params: SelfBlendParams) -> Image:
     """The frame with a changed copy of its own face blended over it."""
     patch = face_patch(frame_HW3, points, params.mask)
     if patch is None:
         return frame_HW3.copy()
+    return paste(frame_HW3, patch, changed_copy(frame_HW3, points, patch, params))
+
+
+def changed_copy(frame_HW3: Image, points: FacePoints, patch: Patch, params: SelfBlendParams) -> Array:
+    """What is to be pasted through the patch's mask. Shape: (H, W, 3) of the patch."""
     copy = _move(frame_HW3, points, patch, params).astype(np.float32)
-    copy = copy * np.asarray(params.gain_rgb, np.float32) + params.bias
+    if params.shrink > 1:
+        height, width = copy.shape[:2]
+        small = (max(1, round(width / params.shrink)), max(1, round(height / params.shrink)))
+        copy = cv2.resize(cv2.resize(copy, small, interpolation=cv2.INTER_AREA), (width, height))
+    copy = copy * np.asarray(params.gain_rgb, np.float32) + params.bias + np.asarray(params.shift_rgb, np.float32)
+    if not params.sharpness:
+        return copy
     blurred = cv2.GaussianBlur(copy, (0, 0), 0.02 * points.px_per_unit)
     amount = 1.35 * params.sharpness if params.sharpness > 0 else params.sharpness
-    return paste(frame_HW3, patch, copy + amount * (copy - blurred))
+    return copy + amount * (copy - blurred)
 
 
 def _move(frame_HW3: Image, points: FacePoints, patch: Patch, params: SelfBlendParams) -> Image:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image, save_as_jpeg, to_image
-from deepfake.forge.spectrum import energies, with_energies
+from deepfake.forge.arrays import Array, Image, to_image
+from deepfake.forge.spectrum import cosines, energies, from_cosines, give_energies, light_of, with_light
 
 # One-dimensional kernels that enlarge twofold, applied to a signal with zeros between its samples.
 KERNELS = {
@@ -33,8 +33,6 @@ class Stage:
     """Gains on even and odd rows, even and odd columns, near 1, as transposed convolutions have them."""
     taps: tuple[float, ...]
     """The 3 × 3 convolution that follows, near a single 1."""
-    mix: tuple[float, ...]
-    """The 3 × 3 matrix over channels."""
     skip: float
     """Share of the detail which the shrinking took that comes back: generators draw detail anew at each size."""
 
@@ -81,65 +79,80 @@ def _sample_stage(rng: np.random.Generator, *, is_last: bool) -> Stage:
         kernel=str(rng.choice(list(KERNELS), p=[0.35, 0.25, 0.2, 0.2])),
         uneven=tuple((1 + rng.normal(0, strength, 4)).tolist()),
         taps=tuple((taps / taps.sum()).tolist()),
-        mix=tuple((np.eye(3) + rng.normal(0, 0.01, (3, 3))).ravel().tolist()),
         skip=float(rng.uniform(0.0, 0.9) if is_last else rng.uniform(0.7, 1.0)),
     )
 
 
 def upsample(picture_HW3: Image, params: UpsampleParams, rng: np.random.Generator) -> Image:
-    """The picture through a decoder, as sharp as it was, at the same place. rng: of the noise. Shape: (H, W, 3)."""
-    height, width = picture_HW3.shape[:2]
+    """The picture, its brightness sent through a decoder: as sharp as it was, at the same place. rng: of the noise.
+    Shape: (H, W, 3)."""
+    real = light_of(picture_HW3)
+    real_parts = cosines(real)
+    wanted = energies(real_parts)
+    forged = _decoded(real, params)
+    forged += params.noise * 12**0.5 * (rng.random(real.shape, np.float32) - 0.5)
+    parts = cosines(forged)
+    give_energies(parts, energies(parts), wanted)
+    if params.share < 1:  # this and JPEG take some of the finest detail again
+        parts = real_parts + params.share * (parts - real_parts)
+    if params.quality is not None:
+        parts = cosines(_saved(to_image(from_cosines(parts)), params.quality, params.grid_xy).astype(np.float32))
+    if params.share < 1 or params.quality is not None:
+        give_energies(parts, energies(parts), wanted)
+    return with_light(picture_HW3, from_cosines(parts) - real)
+
+
+def _decoded(light_HW: Array, params: UpsampleParams) -> Array:
+    """Shrunk and enlarged. Shape: (H, W)."""
+    height, width = light_HW.shape
     step = 2 ** len(params.stages)
     left, top = params.offset_xy
-    padded = cv2.copyMakeBorder(
-        picture_HW3, top, -(height + top) % step, left, -(width + left) % step, cv2.BORDER_REFLECT_101
-    ).astype(np.float32)
-    levels = [padded]
+    bottom, right = -(height + top) % step, -(width + left) % step
+    levels = [cv2.copyMakeBorder(light_HW, top, bottom, left, right, cv2.BORDER_REFLECT_101)]
     for stage in reversed(params.stages):
         levels.append(halve(levels[-1], params.sigma, stage))
     forged = levels.pop()
     for stage in params.stages:
         detail = levels.pop()
-        detail = detail - cv2.pyrUp(cv2.pyrDown(detail))
-        forged = enlarge(forged, stage) + stage.skip * detail
-    forged = forged[top : top + height, left : left + width]
-    forged = forged + params.noise * rng.standard_normal((height, width, 1), np.float32)
-    wanted = energies(picture_HW3)
-    forged = with_energies(forged, wanted)
-    if params.share < 1 or params.quality is not None:  # both take some of the finest detail again
-        forged = picture_HW3 + params.share * (forged - picture_HW3)
-        if params.quality is not None:
-            forged = _saved(to_image(forged), params.quality, params.grid_xy)
-        forged = with_energies(forged, wanted)
-    return to_image(forged)
+        detail -= cv2.pyrUp(cv2.pyrDown(detail))
+        forged = cv2.scaleAdd(detail, stage.skip, enlarge(forged, stage))
+    return forged[top : top + height, left : left + width]
 
 
-def _saved(picture_HW3: Image, quality: int, grid_xy: tuple[int, int]) -> Image:
+def _saved(light_HW: Image, quality: int, grid_xy: tuple[int, int]) -> Image:
+    """Brightness as a JPEG keeps it."""
     left, top = grid_xy
-    larger = cv2.copyMakeBorder(picture_HW3, top, 0, left, 0, cv2.BORDER_REFLECT)
-    return save_as_jpeg(larger, quality)[top:, left:]
+    larger = cv2.copyMakeBorder(light_HW, top, 0, left, 0, cv2.BORDER_REFLECT)
+    _, data = cv2.imencode(".jpg", larger, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    read = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert read is not None
+    return read[top:, left:]
 
 
-def halve(picture_HW3: Array, sigma: float, stage: Stage) -> Array:
+def halve(light_HW: Array, sigma: float, stage: Stage) -> Array:
     """Half the size, with the pixels where the stage's kernel will have them: between two of the larger ones, or, for a
-    kernel of odd length, on every second. Sides must be even. Shape: (H / 2, W / 2, 3)."""
-    smooth = cv2.GaussianBlur(picture_HW3, (5, 5), sigma)
+    kernel of odd length, on every second. Sides must be even. Shape: (H / 2, W / 2)."""
+    smooth = cv2.GaussianBlur(light_HW, (5, 5), sigma)
     if len(KERNELS[stage.kernel]) % 2:
         return smooth[::2, ::2]
     return cv2.resize(smooth, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
 
 
-def enlarge(picture_HW3: Array, stage: Stage) -> Array:
-    """Twice the size: zeros between the pixels, then the stage's kernels. Shape: (2H, 2W, 3)."""
-    height, width = picture_HW3.shape[:2]
-    sparse = np.zeros((2 * height, 2 * width, 3), np.float32)
-    sparse[::2, ::2] = picture_HW3
-    kernel = np.array(KERNELS[stage.kernel], np.float32)
-    anchor = (len(kernel) // 2,) * 2
-    border = cv2.BORDER_REFLECT_101
-    large = cv2.sepFilter2D(sparse, -1, kernel, kernel, anchor=anchor, borderType=border)
-    gains = np.array(stage.uneven, np.float32)
-    large *= np.tile(gains[:2], height)[:, None, None]
-    large *= np.tile(gains[2:], width)[None, :, None]
-    large = cv2.filter2D(large, -1, np.array(stage.taps, np.float32).reshape(3, 3), borderType=border)
-    return cv2.transform(large, np.array(stage.mix, np.float32).reshape(3, 3))
+def enlarge(light_HW: Array, stage: Stage) -> Array:
+    """Twice the size by the stage's convolutions. Shape: (2H, 2W)."""
+    large = transposed_convolution(light_HW, KERNELS[stage.kernel])
+    if any(gain != 1 for gain in stage.uneven):
+        rows, columns = np.array(stage.uneven, np.float32).reshape(2, 2)
+        large *= np.outer(np.tile(rows, light_HW.shape[0]), np.tile(columns, light_HW.shape[1]))
+    return cv2.filter2D(large, -1, np.array(stage.taps, np.float32).reshape(3, 3), borderType=cv2.BORDER_REFLECT_101)
+
+
+def transposed_convolution(image: Array, kernel: tuple[float, ...]) -> Array:
+    """Twice the size: zeros between the pixels, then a separable kernel of overall gain 1. Channels, if any, come
+    last."""
+    height, width = image.shape[:2]
+    sparse = np.zeros((2 * height, 2 * width, *image.shape[2:]), np.float32)
+    sparse[::2, ::2] = image
+    row = np.asarray(kernel, np.float32)
+    row *= 2.0 / row.sum()
+    return cv2.sepFilter2D(sparse, -1, row, row, borderType=cv2.BORDER_REFLECT_101)

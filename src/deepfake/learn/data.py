@@ -13,7 +13,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deepfake.errors import UserError
-from deepfake.forge.kinds import forge
+from deepfake.forge.kinds import KINDS, forge
+from deepfake.forge.points import Face
 from deepfake.learn.augment import Augment, erase_half, erase_part
 from deepfake.learn.sampling import EpochBatches, Key
 from deepfake.learn.windows import packed, random_window
@@ -81,6 +82,7 @@ class CropDataset(Dataset):
     erase_parts, erase_half: probabilities of black patches; a crop has one of the two at most. landmarks: (N, 5, 2), px
     of the stored crop, say where the patches lie; NaN = unknown.
     forge: (N,) the kind of forgery (see forge.kinds) that is made of each crop, "" = none.
+    donors: (N, K) rows of real crops of other people: one of them lends its face where the kind needs one; -1 = none.
     reals: (N,) the row of the real crop that each is made from, else its own: the two have the same random changes.
     """
 
@@ -104,6 +106,7 @@ class CropDataset(Dataset):
         erase_parts: float = 0.0,
         erase_half: float = 0.0,
         forge: Sequence[str] | None = None,
+        donors: np.ndarray | None = None,
         reals: np.ndarray | None = None,
     ) -> None:
         if resize and random_crop > image_size:
@@ -130,6 +133,7 @@ class CropDataset(Dataset):
         self.erase_parts = erase_parts
         self.erase_half = erase_half
         self.forge = None if forge is None else np.array(forge, dtype=bytes)
+        self.donors = donors
         self.reals = np.arange(len(self.paths)) if reals is None else reals
 
     def __len__(self) -> int:
@@ -176,7 +180,18 @@ class CropDataset(Dataset):
         kind = self.forge[row].decode() if self.forge is not None else ""
         if not kind:
             return crop_HWC
-        return forge(kind, crop_HWC, np.full((5, 2), np.nan) if self.landmarks is None else self.landmarks[row], rng)
+        donor = self._donor(row, rng) if KINDS[kind].needs_donor else None
+        return forge(kind, self._face(crop_HWC, row), rng, donor).crop_HW3
+
+    def _face(self, crop_HWC: np.ndarray, row: int) -> Face:
+        return Face(crop_HWC, np.full((5, 2), np.nan) if self.landmarks is None else self.landmarks[row])
+
+    def _donor(self, row: int, rng: np.random.Generator) -> Face | None:
+        rows = np.empty(0, int) if self.donors is None else self.donors[row][self.donors[row] >= 0]
+        if not len(rows):
+            return None
+        donor = int(rng.choice(rows))
+        return self._face(self._stored(donor), donor)
 
     def _erased(self, crop_HWC: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
         draw = rng.random()  # one for both, so that no crop loses a part and then half of what is left

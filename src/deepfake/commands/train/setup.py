@@ -11,6 +11,8 @@ from deepfake.errors import UserError
 from deepfake.sections import PhaseConfig
 from deepfake.tables import LANDMARKS
 
+DONORS = 8  # of the nearest poses, from which each epoch draws one
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -111,15 +113,18 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
         )
     needs_faces = any(KINDS[kind].needs_face for kind in cfg.train.forge)
     asks_landmarks = cfg.augment.erase_parts or cfg.augment.erase_half or needs_faces
+    landmarks = _landmarks(cfg, crops) if asks_landmarks else None
+    needs_donors = any(KINDS[kind].needs_donor for kind in cfg.train.forge)
     return crop_data(
         folder,
         crops,
         spec,
         seed=cfg.seed,
         augment=build_augment(**{name: value for name, value in settings.items() if name not in in_batches | before}),
-        landmarks=_landmarks(cfg, crops) if asks_landmarks else None,
+        landmarks=landmarks,
         twins=twins,
         forge=crops.forge.tolist(),
+        donors=_donors(crops, landmarks) if needs_donors and landmarks is not None else None,
         reals=crops.real.to_numpy(),
         **{name: settings[name] for name in before},
     )
@@ -140,6 +145,23 @@ def crop_data(folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int, 
         seed=seed,
         **training,
     )
+
+
+def _donors(crops: pd.DataFrame, landmarks: np.ndarray) -> np.ndarray:
+    """(N, DONORS) rows of real crops of other sources, of the nearest poses to each row's real; -1 = none. UserError
+    where no real has another person's face beside it."""
+    import numpy as np
+
+    from deepfake.forge.pose import nearest_poses
+
+    reals = np.flatnonzero((crops.label.to_numpy() == 0) & (crops.forge.to_numpy() == ""))
+    sources = crops.source_id.iloc[reals].factorize()[0]
+    near = nearest_poses(landmarks[reals], sources, DONORS)
+    if (near < 0).all():
+        raise UserError("train.forge=[swap] needs faces with landmarks in two real sources (source_id): leave it out")
+    donors = np.full((len(crops), DONORS), -1)
+    donors[reals] = np.where(near < 0, -1, reals[near])
+    return donors[crops.real.to_numpy()]
 
 
 def _landmarks(cfg: Config, crops: pd.DataFrame) -> np.ndarray:

@@ -63,6 +63,7 @@ def resume(work: Work, trainer: Trainer) -> None:
     """Go on from last.pt, where there is one. UserError where the best weights, which are not in it, are lost, or where
     processes that train together do not see the same last.pt.
     """
+    from deepfake.forge.damage import missing_encoders
     from deepfake.learn.checkpoint import load_state
     from deepfake.learn.metadata import read_metadata
 
@@ -78,6 +79,8 @@ def resume(work: Work, trainer: Trainer) -> None:
         what = f"{spec.name} at {spec.image_size} px{sees} on {trainer.precision.device}"
         if work.unseen:
             say("train", f"fold {work.name}: trained without {', '.join(work.unseen)}; epochs are scored by these")
+        if work.cfg.augment.damage and (lost := missing_encoders()):
+            say("train", f"augment.damage without {', '.join(lost)}: this PyAV has no such encoder")
         forged = (work.train_crops.forge != "").sum()
         made = f", {forged} forged as it goes" if forged else ""
         say("train", f"fold {work.name}: {len(work.train_crops)} crops of {count} media{made}, {what}")

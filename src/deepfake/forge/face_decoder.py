@@ -11,10 +11,11 @@ from deepfake.forge.arrays import Array, Image
 from deepfake.forge.grid import FaceGrid
 from deepfake.forge.masks import MaskParams, face_patch, paste, sample_mask
 from deepfake.forge.points import FacePoints
+from deepfake.forge.upsample import transposed_convolution
 
 
 @dataclass(frozen=True)
-class UpsampledParams:
+class FaceDecoderParams:
     """The face through the convolutions of an encoder and a decoder, stride 2 each."""
 
     mask: MaskParams
@@ -23,14 +24,14 @@ class UpsampledParams:
     skip: float = 0.5  # share of the fine detail that a skip connection carries round the bottleneck
 
 
-def sample_upsampled(rng: np.random.Generator) -> UpsampledParams:
+def sample_face_decoder(rng: np.random.Generator) -> FaceDecoderParams:
     """Draw a decoder. Its kernels are near the linear one; their gains on even and odd pixels differ slightly."""
     kernels = []
     for _ in range(2):
         uneven = float(rng.choice([-1, 1]) * rng.uniform(0.01, 0.03))
         lean = float(rng.normal(0, 0.04))
         kernels.append((0.5 - uneven / 2 + lean, 1.0 + uneven, 0.5 - uneven / 2 - lean))
-    return UpsampledParams(
+    return FaceDecoderParams(
         mask=sample_mask(rng, scale=(0.98, 1.08), softness=(0.05, 0.1)),
         grid_px=int(rng.integers(26, 34)) * 4,
         kernels=tuple(kernels),
@@ -38,7 +39,7 @@ def sample_upsampled(rng: np.random.Generator) -> UpsampledParams:
     )
 
 
-def upsampled(frame_HW3: Image, points: FacePoints, params: UpsampledParams) -> Image:
+def through_face_decoder(frame_HW3: Image, points: FacePoints, params: FaceDecoderParams) -> Image:
     """The frame with its face re-synthesised by an up-sampling decoder."""
     patch = face_patch(frame_HW3, points, params.mask)
     if patch is None:
@@ -60,13 +61,3 @@ def decode(face_HW3: Array, kernels: tuple[tuple[float, ...], ...], *, skip: flo
     for kernel in kernels:
         small = transposed_convolution(small, kernel)
     return small + skip * (face_HW3 - plain)
-
-
-def transposed_convolution(image_HW3: Array, kernel: tuple[float, ...]) -> Array:
-    """Twice the size: zeros between the pixels, then a separable kernel of overall gain 1. Shape: (2H, 2W, 3)."""
-    height, width = image_HW3.shape[:2]
-    sparse = np.zeros((2 * height, 2 * width, 3), np.float32)
-    sparse[::2, ::2] = image_HW3
-    row = np.asarray(kernel, np.float32)
-    row *= 2.0 / row.sum()
-    return cv2.sepFilter2D(sparse, -1, row, row, borderType=cv2.BORDER_REFLECT_101)
