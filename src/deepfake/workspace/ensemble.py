@@ -13,7 +13,7 @@ from deepfake.errors import UserError
 from deepfake.files import digest, typed
 from deepfake.tables import FALLBACKS, LOGITS, OOF
 from deepfake.workspace.dataset import Dataset
-from deepfake.workspace.run import FULL, Fold, Run, damaged_blend, read_blend
+from deepfake.workspace.run import FULL, Fold, Run, damaged_blend, read_blend, split_of
 from deepfake.workspace.tta import kept_views
 
 if TYPE_CHECKING:
@@ -190,8 +190,9 @@ def _of_run(roots: Roots, run: Run, fold: str, tta: list[str] | None) -> Ensembl
     prior = sum(one.metadata["prior_logit"] for one in chosen.values()) / len(chosen)
     dataset = Dataset.at(roots, str(next(iter(chosen.values())).metadata["dataset"]))
     tables = run.oof_tables()
-    _, faceless = labels_and_faceless(pd.concat(tables) if tables else OOF.empty())
-    views = kept_views(run.name, tta, tables, dataset.folds if dataset.has_split else None)
+    oof = pd.concat(tables) if tables else OOF.empty()
+    _, faceless = labels_and_faceless(oof, reals_alone=run.reals_alone)
+    views = kept_views(run.name, tta, tables, split_of([run], dataset.folds) if dataset.has_split else None)
     cv = _plain_score([one.oof for name, one in chosen.items() if name != FULL], views)
     return Ensemble(
         run.name,

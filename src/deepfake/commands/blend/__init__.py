@@ -18,7 +18,7 @@ from deepfake.settings import roots_of, run_of
 from deepfake.tables import VIEW_NAMES
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.roots import Roots
-from deepfake.workspace.run import Run
+from deepfake.workspace.run import Run, split_of
 from deepfake.workspace.tta import kept_views
 
 if TYPE_CHECKING:
@@ -51,10 +51,11 @@ def run(cfg: Config, chain: Chain) -> Path:
     runs = [Run(cfg.paths.runs / name) for name in cfg.runs]
     dataset = _common_dataset(roots_of(cfg), runs)
     tables = {one.name: _out_of_fold(one) for one in runs}
-    views = _common_views(cfg.run, tables, dataset.folds)
+    folds = split_of(runs, dataset.folds)
+    views = _common_views(cfg.run, tables, folds)
     tables = {name: table[table.view.isin(views)] for name, table in tables.items()}
     _tell_left_out(tables)
-    evidence, faceless = gather(tables, dataset.folds)
+    evidence, faceless = gather(tables, folds)
     _check_classes(evidence)
     media = f"{metric} of {len(evidence.labels)} media with a face, out of fold"
     say("blend", f"{media}: {_scores_alone(evidence, metric)}")
@@ -181,7 +182,7 @@ def _correlation(evidence: Evidence) -> dict[str, dict[str, float]]:
 
 def _fallbacks(dataset: Dataset, faceless: Any) -> dict[str, dict[str, Any]]:
     """The logit of media that no model can speak for, by reason. faceless: (M,) labels of those without a face."""
-    from deepfake.score.fallback import fallbacks, prior_logit
+    from deepfake.score.fallback import fallbacks, training_prior
 
-    prior = prior_logit(dataset.folds.label.to_numpy(int))
-    return fallbacks(prior, faceless, dataset.unreadable_labels())
+    labels = dataset.folds.label.to_numpy(int)
+    return fallbacks(training_prior(labels), faceless if labels.any() else (), dataset.unreadable_labels())

@@ -17,7 +17,7 @@ from deepfake.workspace.submission import Submission
 if TYPE_CHECKING:
     import pandas as pd
 
-    from deepfake.workspace.run import Run
+    from deepfake.workspace.run import Run, split_of
 
 AGAIN = "first ./run_infer.sh with the same name and data"
 
@@ -105,8 +105,9 @@ def out_of_fold(run: Run, trained_on: Dataset, ensemble: Ensemble) -> Scored | N
     oof = pd.concat(tables)
     oof = oof[oof.view.isin(ensemble.views)]
     labels, faceless = labels_and_faceless(oof)
-    no_face = fallbacks(prior_logit(labels.to_numpy(int)), faceless.to_numpy(int))["no_face"]["logit"]
-    media = trained_on.folds.rename(columns={"group_id": "source"})
+    prior = 0.0 if run.reals_alone else prior_logit(labels.to_numpy(int))
+    no_face = fallbacks(prior, () if run.reals_alone else faceless.to_numpy(int))["no_face"]["logit"]
+    media = split_of([run], trained_on.folds).rename(columns={"group_id": "source"})
     logits = medium_logits(oof, no_face).rename("logit").rename_axis("media_id").reset_index()
     media = media.assign(path=media.media_id).merge(logits, on="media_id")
     media = media.assign(found=~media.media_id.isin(faceless.index))

@@ -7,12 +7,26 @@ from typing import TYPE_CHECKING
 from deepfake.console import listed, say
 from deepfake.errors import UserError
 from deepfake.files import rows_digest, sha256
-from deepfake.tables import LANDMARKS
+from deepfake.tables import FORGERIES, LANDMARK_COLUMNS
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.run import FULL
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def check_fakes(dataset: Dataset, forge: list[str], hold_out: str) -> None:
+    """UserError where there is no fake to train on: none is given, and none is to be made from the reals."""
+    labels = dataset.folds.label
+    if (labels == 1).any():
+        return
+    if not forge:
+        raise UserError(
+            f"all {len(labels)} labelled training media are real: training needs fakes (1) too, or "
+            f"train.forge=[{','.join(FORGERIES)}], which makes them from the reals (preset=reals_only)"
+        )
+    if hold_out == "method":
+        raise UserError("train.hold_out=method needs fakes of two methods or more, and no fake is given: leave it out")
 
 
 def labelled_crops(dataset: Dataset) -> pd.DataFrame:
@@ -37,12 +51,14 @@ def labelled_crops(dataset: Dataset) -> pd.DataFrame:
 
 
 def split_crops(crops: pd.DataFrame, fold: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A fold's crops with a face to train on, and those that it holds out. UserError when one of them lacks a class."""
+    """A fold's crops with a face to train on, and those that it holds out. UserError when one of them lacks a class;
+    where no fake is given at all, that is the reals' alone."""
     held_out = crops.fold.astype(str) == fold
     train_crops = crops[~held_out & crops.found].reset_index(drop=True)
-    if train_crops.label.nunique() < 2:
+    classes = crops.label.nunique()
+    if train_crops.label.nunique() < classes:
         raise UserError(f"fold {fold} has no crops with a face of one of the classes to train on: see extract's counts")
-    if fold != FULL and crops[held_out].label.nunique() < 2:
+    if fold != FULL and crops[held_out].label.nunique() < classes:
         raise UserError(f"fold {fold} has no crops of one of the classes to validate on: ask for fewer folds")
     return train_crops, crops[held_out].reset_index(drop=True)
 
@@ -74,33 +90,87 @@ def with_forgeries(crops: pd.DataFrame, kinds: list[str], *, share: float, seed:
     `real` (the row number of the crop that it is made from, else its own).
 
     Each real medium may become a fake of each kind, with all of its crops that can. So many of these are in that they
-    are `share` of the fake media, or as many as there can be; with a share of 1 the given fakes are left out. UserError
-    where no real can become a fake of some kind.
+    are `share` of the fake media, or as many as there can be; with a share of 1, or where none is given, they are all
+    the fakes. UserError where no real can become a fake of some kind.
     """
     import numpy as np
     import pandas as pd
 
-    from deepfake.forge.kinds import KINDS
-
-    kept = crops[crops.label == 0] if kinds and share == 1 else crops
-    kept = kept.assign(forge="").reset_index(drop=True)
-    kept["real"] = np.arange(len(kept))
-    reals, made = kept[kept.label == 0], []
-    landmarks = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
+    kept = _as_given(crops[crops.label == 0] if kinds and share == 1 else crops)
+    made = []
     for kind in dict.fromkeys(kinds):
-        able = reals[reals[landmarks].notna().all(axis=1)] if KINDS[kind].needs_face else reals
+        able = _forgeable(kept, kind)
         if able.empty:
             raise UserError(f"train.forge=[{kind}] needs faces with landmarks, and no real crop has them: leave it out")
-        names = able.media_id + f" {kind}"
-        made.append(able.assign(media_id=names, label=1, method=kind, forge=kind))
+        made.append(_as_forged(able, kind))
     if not made:
         return kept
     forged = pd.concat(made)
     media, given = np.sort(forged.media_id.unique()), kept.media_id[kept.label == 1].nunique()
-    if share < 1:
+    if share < 1 and given:
         count = min(len(media), max(1, round(given * share / (1 - share))))
         media = np.random.default_rng(seed).choice(media, count, replace=False)
     return pd.concat([kept, forged[forged.media_id.isin(media)]], ignore_index=True)
+
+
+def with_validation_fakes(held_out: pd.DataFrame, kinds: list[str]) -> pd.DataFrame:
+    """The crops of a validation, with columns `forge` and `real` as with_forgeries gives them.
+
+    Where no fake is given, one is made from each real with a face, of one kind each, in turn. Which ones depends on
+    their names alone, so that every epoch, and every model of the fold, is asked about the same. UserError where no
+    real can become a fake.
+    """
+    import pandas as pd
+
+    kept = _as_given(held_out)
+    if kept.empty or (kept.label == 1).any():
+        return kept
+    able = {kind: _forgeable(kept[kept.found], kind) for kind in dict.fromkeys(kinds)}
+    left, made = {kind: set(table.media_id) for kind, table in able.items()}, []
+    for number, media_id in enumerate(sorted(kept.media_id.unique())):
+        turn = number % len(able)
+        kind = next((kind for kind in [*able][turn:] + [*able][:turn] if media_id in left[kind]), None)
+        if kind:
+            made.append(_as_forged(able[kind][able[kind].media_id == media_id], kind))
+    if not made:
+        raise UserError(f"train.forge=[{','.join(able)}] can make no fake from the reals to validate on: see extract")
+    return pd.concat([kept, *made], ignore_index=True)
+
+
+def held_out_media(folds: pd.DataFrame, val_crops: pd.DataFrame) -> pd.DataFrame:
+    """The held-out table of crops that with_validation_fakes gave. folds: the folds table."""
+    media = val_crops.drop_duplicates("media_id")
+    known = folds.set_index("media_id").loc[val_crops.media_id[media.real].to_numpy()].reset_index()
+    forged = (media.forge != "").to_numpy()
+    return known.assign(
+        made_from=known.media_id.where(forged, None),
+        media_id=media.media_id.to_numpy(),
+        label=media.label.to_numpy(int),
+        method=known.method.where(~forged, media.forge.to_numpy()),
+        unseen=False,
+    )
+
+
+def _as_given(crops: pd.DataFrame) -> pd.DataFrame:
+    """Crops of which nothing is made."""
+    import numpy as np
+
+    kept = crops.assign(forge="").reset_index(drop=True)
+    kept["real"] = np.arange(len(kept))
+    return kept
+
+
+def _forgeable(crops: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The crops of reals from which a fake of this kind can be made."""
+    from deepfake.forge.kinds import KINDS
+
+    reals = crops[crops.label == 0]
+    return reals[reals[list(LANDMARK_COLUMNS)].notna().all(axis=1)] if KINDS[kind].needs_face else reals
+
+
+def _as_forged(crops: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The fakes of a kind that are made from these crops; each is a medium of its own."""
+    return crops.assign(media_id=crops.media_id + f" {kind}", label=1, method=kind, forge=kind)
 
 
 def inputs_of(dataset: Dataset) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.config import Config
 from deepfake.errors import UserError
-from deepfake.sections import PhaseConfig
+from deepfake.sections import CropConfig, PhaseConfig
 from deepfake.tables import LANDMARKS
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
         spec,
         seed=cfg.seed,
         augment=build_augment(**{name: value for name, value in settings.items() if name not in in_batches | before}),
-        landmarks=_landmarks(cfg, crops) if asks_landmarks else None,
+        landmarks=_landmarks(cfg.crop, crops) if asks_landmarks else None,
         twins=twins,
         forge=crops.forge.tolist(),
         reals=crops.real.to_numpy(),
@@ -125,8 +125,18 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
     )
 
 
+def validation_data(crop: CropConfig, folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int) -> CropDataset:
+    """Crops as a model sees them in validation; the fakes among them that are made from reals are always the same."""
+    from deepfake.forge.kinds import KINDS
+
+    forge, reals = crops.forge.tolist(), crops.real.to_numpy()
+    needs_faces = any(KINDS[kind].needs_face for kind in {*forge} - {""})
+    landmarks = _landmarks(crop, crops) if needs_faces else None
+    return crop_data(folder, crops, spec, seed=seed, forge=forge, reals=reals, landmarks=landmarks)
+
+
 def crop_data(folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int, **training: Any) -> CropDataset:
-    """Crops as a model sees them in validation; `training`: what is done to them before."""
+    """Crops as a model sees them; `training`: what is done to them before."""
     from deepfake.learn.data import CropDataset
 
     return CropDataset(
@@ -142,7 +152,7 @@ def crop_data(folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int, 
     )
 
 
-def _landmarks(cfg: Config, crops: pd.DataFrame) -> np.ndarray:
+def _landmarks(crop: CropConfig, crops: pd.DataFrame) -> np.ndarray:
     """(N, 5, 2) landmarks in px of each crop; nan where there are none."""
     import numpy as np
 
@@ -150,7 +160,6 @@ def _landmarks(cfg: Config, crops: pd.DataFrame) -> np.ndarray:
 
     points = crops[[f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]].to_numpy(np.float64).reshape(-1, 5, 2)
     boxes = crops[["x0", "y0", "x1", "y1"]].to_numpy(np.float64)
-    crop = cfg.crop
     in_crops = [
         landmarks_in_crop(box, five, align=crop.align, margin=crop.margin, size=crop.size)
         for box, five in zip(boxes, points)

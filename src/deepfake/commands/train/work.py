@@ -41,6 +41,8 @@ class Work:
     val_crops: pd.DataFrame
     unseen: list[str]
     """Methods that are held out, by which and the reals epochs are chosen; empty = by all of the fold's media."""
+    held_out: pd.DataFrame | None
+    """The held-out table; None = it is validated by its media of the split."""
     prior_logit: float
     """Log-odds of fake among the media that were given to train on, whatever is made from them."""
     made_from: dict[str, Any]
@@ -80,6 +82,12 @@ def resume(work: Work, trainer: Trainer) -> None:
             say("train", f"fold {work.name}: trained without {', '.join(work.unseen)}; epochs are scored by these")
         forged = (work.train_crops.forge != "").sum()
         made = f", {forged} forged as it goes" if forged else ""
+        if work.held_out is not None and work.held_out.made_from.notna().any():
+            count = work.held_out.made_from.notna().sum()
+            say(
+                "train",
+                f"fold {work.name}: no fake is given: validation is by its reals and {count} fakes made of them",
+            )
         say("train", f"fold {work.name}: {len(work.train_crops)} crops of {count} media{made}, {what}")
     else:
         trainer.load_state(state["trainer"])
