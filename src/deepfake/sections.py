@@ -193,9 +193,10 @@ class TrainConfig:
         "balanced: fakes undersampled to the reals, anew each epoch; methods: the same, methods evenly; pairs: a real "
         "and a fake made from it; all: every medium",
     )
-    hold_out: Literal["none", "method"] = knob(
+    hold_out: Literal["none", "method", "source"] = knob(
         "none",
-        "method: each fold trains without some of the methods, and its epochs are chosen by these, which it never saw",
+        "method: each fold trains without some of the methods, and its epochs are chosen by these, which it never saw; "
+        "source: the same with where reals come from, the folders that they lie in",
     )
     forge: list[str] = knob(
         [], f"fakes that are made from the reals as training goes: {', '.join(FORGERIES)}", choices=lambda: FORGERIES

@@ -74,7 +74,7 @@ def test_every_epoch_and_the_last_scoring_ask_about_the_same_fakes(photos: Path,
 
     def watched(*arguments, **named):
         data = real_predict(*arguments, **named)
-        shown.append(np.stack([data[0, row][0].numpy() for row in range(len(data))]))
+        shown.append(np.stack([data.scored(row)[0][0].numpy() for row in range(len(data))]))
         return data
 
     monkeypatch.setattr(fit, "validation_data", watched)
@@ -145,7 +145,7 @@ def test_given_fakes_leave_a_validation_as_it_is():
 
 def test_the_held_out_table_says_what_each_fake_was_made_from():
     folds = pd.DataFrame({"media_id": ["a", "b"], "group_id": ["g", "h"], "label": 0, "method": "real", "fold": 1})
-    table = held_out_media(folds, with_validation_fakes(crops("b", "a"), ["upsample"]))
+    table = held_out_media(folds, with_validation_fakes(crops("b", "a"), ["upsample"]), [], "none")
     assert table.media_id.tolist() == ["b", "a", "a upsample", "b upsample"]
     assert table.group_id.tolist() == ["h", "g", "g", "h"]
     assert table.label.tolist() == [0, 0, 1, 1]

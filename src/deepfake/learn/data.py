@@ -147,9 +147,11 @@ class CropDataset(Dataset):
         return torch.from_numpy(np.ascontiguousarray(crop_HWC.transpose(2, 0, 1))), target, row
 
     def scored(self, row: int) -> list[torch.Tensor]:
-        """images_NCHW uint8 of the crop's N windows, without random changes; its target and row, N times."""
+        """images_NCHW uint8 of the crop's N windows; its target and row, N times. Nothing of them is random but what is
+        forged, which is the same each time."""
+        rng = np.random.default_rng((self.seed, 0, int(self.reals[row]), row))
         images_NHWC = prepare_crop(
-            self._stored(row),
+            self._forged(self._stored(row), row, rng),
             self.image_size,
             self.interpolation,
             resize=self.resize,

@@ -184,6 +184,13 @@ class Run:
         there = [fold.held_out for fold in self.numbered_folds.values()]
         return any(table is not None and table.made_from.notna().any() for table in there)
 
+    @property
+    def unseen(self) -> set[str]:
+        """Media of methods, or of sources of reals, that the fold that held them out had never met, beside the other
+        class; empty for a run that was trained without train.hold_out."""
+        there = [fold.held_out for fold in self.numbered_folds.values()]
+        return {name for table in there if table is not None for name in table.media_id[table.unseen]}
+
     def scored_folds(self) -> dict[str, Fold]:
         """Finished folds that have out-of-fold logits. UserError when there is none."""
         if self.numbered_folds:

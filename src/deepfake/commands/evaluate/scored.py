@@ -17,7 +17,7 @@ from deepfake.workspace.submission import Submission
 if TYPE_CHECKING:
     import pandas as pd
 
-    from deepfake.workspace.run import Run, split_of
+    from deepfake.workspace.run import Run
 
 AGAIN = "first ./run_infer.sh with the same name and data"
 
@@ -98,12 +98,15 @@ def out_of_fold(run: Run, trained_on: Dataset, ensemble: Ensemble) -> Scored | N
 
     from deepfake.score.fallback import fallbacks, labels_and_faceless, medium_logits, prior_logit
     from deepfake.score.pool import crop_logits
+    from deepfake.workspace.run import split_of
 
     tables = run.oof_tables()
     if not (tables and trained_on.folds_path.is_file()):
         return None
     oof = pd.concat(tables)
-    oof = oof[oof.view.isin(ensemble.views)]
+    oof, blend = oof[oof.view.isin(ensemble.views)], ensemble.blends[0]
+    if blend.options.calibration != "none":  # a line, which commutes with the mean
+        oof = oof.assign(logit=blend.apply(oof[["logit"]].to_numpy(float)))
     labels, faceless = labels_and_faceless(oof)
     prior = 0.0 if run.reals_alone else prior_logit(labels.to_numpy(int))
     no_face = fallbacks(prior, () if run.reals_alone else faceless.to_numpy(int))["no_face"]["logit"]

@@ -15,10 +15,10 @@ from deepfake.commands.train.crops import (
     inputs_of,
     labelled_crops,
     split_crops,
-    unseen_methods,
+    unseen_names,
     with_forgeries,
     with_validation_fakes,
-    without_methods,
+    without_unseen,
 )
 from deepfake.commands.train.fit import score_fold, score_rows, train_fold
 from deepfake.commands.train.launch import train_together
@@ -115,9 +115,9 @@ def _work(
 
     given, held_out = split_crops(crops, fold.name)
     val_crops = with_validation_fakes(held_out, cfg.train.forge)
-    made = (val_crops.forge != "").any()
-    unseen = unseen_methods(crops, fold.name) if cfg.train.hold_out == "method" else []
-    seen = without_methods(given, unseen, forges=bool(cfg.train.forge))
+    hold_out = cfg.train.hold_out
+    unseen = unseen_names(crops, fold.name, hold_out)
+    seen = without_unseen(given, unseen, hold_out, forges=bool(cfg.train.forge))
     return Work(
         cfg,
         fold,
@@ -125,7 +125,7 @@ def _work(
         train_crops=with_forgeries(seen, cfg.train.forge, share=cfg.train.forge_share, seed=cfg.seed),
         val_crops=val_crops,
         unseen=unseen,
-        held_out=held_out_media(dataset.folds, val_crops) if made else None,
+        held_out=held_out_media(dataset.folds, val_crops, unseen, hold_out),
         prior_logit=training_prior(given.groupby("media_id").label.first().to_numpy(int)),
         made_from=made_from,
         world=world,
@@ -193,12 +193,18 @@ def _report(run: Run, dataset: Dataset, tta: list[str] | None) -> None:
         oof = pd.concat(tables)
         if tta is None:
             oof = oof[oof.view.isin(kept_views(run.name, None, tables, split_of([run], dataset.folds)))]
-        scores = score_rows(oof, reals_alone=run.reals_alone)
         of = ", half of them made from the other half," if run.reals_alone else ""
-        say(
-            "train",
-            f"out-of-fold, {oof.media_id.nunique()} media{of} of folds {', '.join(run.numbered_folds)}, "
-            f"medium level: AUC {scores['auc']:.4f}, log loss {scores['log_loss']:.4f}, AP {scores['ap']:.4f}, "
-            f"accuracy {scores['accuracy']:.4f}",
-        )
+        _report_scores(run, oof, f"media{of} of folds {', '.join(run.numbered_folds)}")
+        if run.unseen:
+            _report_scores(run, oof[oof.media_id.isin(run.unseen)], "of these by what their fold had never met")
     say("train", f"trained folds in {run.folder}; next: ./run_infer.sh name={run.name}")
+
+
+def _report_scores(run: Run, oof: pd.DataFrame, what: str) -> None:
+    scores = score_rows(oof, reals_alone=run.reals_alone)
+    say(
+        "train",
+        f"out-of-fold, {oof.media_id.nunique()} {what}, "
+        f"medium level: AUC {scores['auc']:.4f}, log loss {scores['log_loss']:.4f}, AP {scores['ap']:.4f}, "
+        f"accuracy {scores['accuracy']:.4f}",
+    )

@@ -12,7 +12,10 @@ from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.run import FULL
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+HELD_OUT_BY = {"method": "method", "source": "origin"}  # train.hold_out → the column by which media are parted
 
 
 def check_fakes(dataset: Dataset, forge: list[str], hold_out: str) -> None:
@@ -30,8 +33,10 @@ def check_fakes(dataset: Dataset, forge: list[str], hold_out: str) -> None:
 
 
 def labelled_crops(dataset: Dataset) -> pd.DataFrame:
-    """The faces table's rows of labelled training media, with label, method, source_id and fold. UserError when
+    """The faces table's rows of labelled training media, with label, method, source_id, origin and fold. UserError when
     extraction has not seen some of them; those that it could not read are said."""
+    from deepfake.sources.base import origin_of
+
     folds, faces = dataset.folds, dataset.faces()
     seen = folds.media_id.isin(faces.media_id) | folds.media_id.isin(dataset.extract_problems.media_id)
     unseen = folds.media_id[~seen]
@@ -39,7 +44,7 @@ def labelled_crops(dataset: Dataset) -> pd.DataFrame:
         raise UserError(
             f"{len(unseen)} media of {dataset.name} have not been extracted ({listed(unseen)}): run extract"
         )
-    sources = dataset.media[["media_id", "source_id"]]
+    sources = dataset.media[["media_id", "source_id"]].assign(origin=dataset.media.path.map(origin_of))
     known = folds[["media_id", "label", "method", "fold"]].merge(sources, on="media_id", how="left")
     known["source_id"] = known.source_id.fillna(known.media_id)
     known["method"] = known.method.fillna("")
@@ -63,24 +68,39 @@ def split_crops(crops: pd.DataFrame, fold: str) -> tuple[pd.DataFrame, pd.DataFr
     return train_crops, crops[held_out].reset_index(drop=True)
 
 
-def unseen_methods(crops: pd.DataFrame, fold: str) -> list[str]:
-    """The methods that a fold trains without, under train.hold_out=method: all methods are dealt to the folds in turn,
-    those with most media first. None where there are more folds than methods, and for fold=full."""
-    if fold == FULL:
+def unseen_names(crops: pd.DataFrame, fold: str, hold_out: str) -> list[str]:
+    """What a fold trains without, by train.hold_out: methods of the fakes, or origins of the reals. All are dealt to
+    the folds in turn, those with most media first. None where there are more folds than these, and for fold=full."""
+    if fold == FULL or hold_out == "none":
         return []
-    fakes = crops[crops.label == 1].groupby("method").media_id.nunique()
-    names = sorted(fakes.index, key=lambda name: (-fakes[name], name))
+    media = _of_hold_out(crops, hold_out).groupby(HELD_OUT_BY[hold_out]).media_id.nunique()
+    names = sorted(media.index, key=lambda name: (-media[name], name))
     folds = [str(number) for number in sorted(crops.fold.unique())]
     return names[folds.index(fold) :: len(folds)]
 
 
-def without_methods(train_crops: pd.DataFrame, methods: list[str], *, forges: bool) -> pd.DataFrame:
-    """Crops to train on but for the fakes of these methods. UserError where no fake is left, and none is forged."""
-    kept = train_crops[(train_crops.label == 0) | ~train_crops.method.isin(methods)].reset_index(drop=True)
-    if not (kept.label == 1).any() and not forges:
+def _of_hold_out(crops: pd.DataFrame, hold_out: str) -> pd.DataFrame:
+    """The crops of the class that train.hold_out parts: the fakes by method, the reals by source."""
+    return crops[crops.label == (1 if hold_out == "method" else 0)]
+
+
+def without_unseen(train_crops: pd.DataFrame, names: list[str], hold_out: str, *, forges: bool) -> pd.DataFrame:
+    """Crops to train on but for those of these methods, or origins. UserError where a class is left without any, and no
+    fake is forged."""
+    if not names:
+        return train_crops
+    parted = _of_hold_out(train_crops, hold_out)
+    left_out = parted.index[parted[HELD_OUT_BY[hold_out]].isin(names)]
+    kept = train_crops.drop(index=left_out).reset_index(drop=True)
+    if hold_out == "method" and not (kept.label == 1).any() and not forges:
         raise UserError(
-            f"train.hold_out=method leaves no fake to train on without {listed(methods)}: it needs two methods or "
+            f"train.hold_out=method leaves no fake to train on without {listed(names)}: it needs two methods or "
             f"more, or train.forge"
+        )
+    if not (kept.label == 0).any():
+        raise UserError(
+            f"train.hold_out=source leaves no real to train on without {listed(names)}: it needs reals in two folders "
+            f"or more"
         )
     return kept
 
@@ -137,8 +157,17 @@ def with_validation_fakes(held_out: pd.DataFrame, kinds: list[str]) -> pd.DataFr
     return pd.concat([kept, *made], ignore_index=True)
 
 
-def held_out_media(folds: pd.DataFrame, val_crops: pd.DataFrame) -> pd.DataFrame:
-    """The held-out table of crops that with_validation_fakes gave. folds: the folds table."""
+def held_out_media(
+    folds: pd.DataFrame, val_crops: pd.DataFrame, names: list[str], hold_out: str
+) -> pd.DataFrame | None:
+    """The held-out table of crops that with_validation_fakes gave; None where no fake was made, and nothing is unseen.
+
+    folds: the folds table. names: what the fold trains without. Unseen are the fakes of these methods beside all reals,
+    or the reals of these origins beside all fakes, of those that were made the ones made from them. UserError where
+    these lack a class.
+    """
+    if not names and not (val_crops.forge != "").any():
+        return None
     media = val_crops.drop_duplicates("media_id")
     known = folds.set_index("media_id").loc[val_crops.media_id[media.real].to_numpy()].reset_index()
     forged = (media.forge != "").to_numpy()
@@ -147,8 +176,26 @@ def held_out_media(folds: pd.DataFrame, val_crops: pd.DataFrame) -> pd.DataFrame
         media_id=media.media_id.to_numpy(),
         label=media.label.to_numpy(int),
         method=known.method.where(~forged, media.forge.to_numpy()),
-        unseen=False,
+        unseen=_is_unseen(media, names, hold_out),
     )
+
+
+def _is_unseen(media: pd.DataFrame, names: list[str], hold_out: str) -> np.ndarray:
+    """Whether a fold that trains without these has never met the like of its held-out media; (N,) bool."""
+    import numpy as np
+
+    if not names:
+        return np.zeros(len(media), bool)
+    if hold_out == "method":
+        unseen = (media.label == 0) | media.method.isin(names)
+    else:
+        unseen = ((media.label == 1) & (media.forge == "")) | media.origin.isin(names)
+    if media.label[unseen].nunique() < 2:
+        raise UserError(
+            f"train.hold_out={hold_out} leaves the fold no {'fakes' if hold_out == 'method' else 'reals'} of "
+            f"{listed(names)} to be validated by: ask for fewer folds.num_folds"
+        )
+    return unseen.to_numpy(bool)
 
 
 def _as_given(crops: pd.DataFrame) -> pd.DataFrame:

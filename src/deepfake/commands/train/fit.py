@@ -174,16 +174,16 @@ def _predict(work: Work, detector: Detector, views: list[str]) -> pd.DataFrame:
 
 
 def _validate(work: Work, trainer: Trainer) -> dict[str, float]:
-    """Metrics of the held-out media, without test-time views, of unseen methods alone where some are held out; empty
-    for fold=full."""
+    """Metrics of the held-out media, without test-time views, of unseen ones alone where some are; empty for
+    fold=full."""
     if not len(work.val_crops):
         return {}
     work.world.share_buffers(trainer.detector)
     work.world.share_buffers(trainer.result)
-    oof, val = _predict(work, trainer.result, ["identity"]), work.val_crops
-    if work.unseen:
-        oof = oof[oof.media_id.isin(val.media_id[(val.label == 0) | val.method.isin(work.unseen)])]
-    return score_rows(oof, reals_alone=work.held_out is not None and bool(work.held_out.made_from.notna().any()))
+    oof, table = _predict(work, trainer.result, ["identity"]), work.held_out
+    if table is not None and work.unseen:
+        oof = oof[oof.media_id.isin(table.media_id[table.unseen])]
+    return score_rows(oof, reals_alone=table is not None and bool(table.made_from.notna().any()))
 
 
 def _write_oof(work: Work) -> None:

@@ -40,7 +40,7 @@ class Work:
     train_crops: pd.DataFrame
     val_crops: pd.DataFrame
     unseen: list[str]
-    """Methods that are held out, by which and the reals epochs are chosen; empty = by all of the fold's media."""
+    """Methods, or origins of reals, that it trains without, by which epochs are chosen; empty = by all its media."""
     held_out: pd.DataFrame | None
     """The held-out table; None = it is validated by its media of the split."""
     prior_logit: float
