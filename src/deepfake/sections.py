@@ -138,6 +138,9 @@ class AugmentConfig:
         low=0,
         high=1,
     )
+    frequency_mask: float = knob(
+        0.0, "probability that a random 15 % of a crop's Fourier coefficients are set to zero", low=0, high=1
+    )
     erase_parts: float = knob(
         0.0, "probability that eyes, nose or mouth are blacked out, by the landmarks", low=0, high=1
     )

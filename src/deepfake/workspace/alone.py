@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from deepfake.score.blending import Blend
 
+FLATTEST = 0.01  # a run that tells nothing of unseen media says so, but still in an order
 FEWEST = 6  # media of each class that slope and bias are fitted to, as in a blend
 
 
@@ -31,7 +32,7 @@ def run_alone(run: Run, views: list[str]) -> Blend:
         return Blend.plain(run.name)
     rows = unseen.iloc[rows_of_share(unseen.label.to_numpy(int), share)]
     slope, bias = fit_slope_and_bias(rows.label.to_numpy(int), rows.logit.to_numpy(float))
-    return Blend((run.name,), BlendOptions(calibration="calibrate"), (1.0,), slope=slope, bias=bias)
+    return Blend((run.name,), BlendOptions(calibration="calibrate"), (1.0,), slope=max(slope, FLATTEST), bias=bias)
 
 
 def tell_calibration(run: Run, blend: Blend) -> None:

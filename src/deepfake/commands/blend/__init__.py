@@ -124,10 +124,12 @@ def _of_unseen(runs: Sequence[Run], tables: dict[str, pd.DataFrame], folds: pd.D
     }
     evidence, _ = gather(left, folds)
     _check_classes(evidence)
-    say("blend", f"{len(evidence.labels)} media with a face of methods or sources that runs were trained without")
+    rows = rows_of_share(evidence.labels, share)
+    of = f"{len(evidence.labels)} media with a face of methods or sources that runs were trained without"
+    say("blend", f"{of}; with the rarer class counted again, {len(rows)}")
     if met := [one.name for one in runs if not one.unseen]:
         say("blend", f"trained without train.hold_out: {', '.join(met)}; that they have met these favours them")
-    return evidence.take(rows_of_share(evidence.labels, share))
+    return evidence.take(rows)
 
 
 def _common_views(name: str, tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> list[str]:
