@@ -45,6 +45,8 @@ def test_from_index_to_a_checked_submission_without_one_fake(deepfake, photos: P
     assert not oof.duplicated(["media_id", "frame_idx", "face_idx", "view"]).any()
     labels = oof.groupby("media_id").label.first()
     assert labels.sum() == 12 and all(name.endswith(" upsample") for name in labels.index[labels == 1])
+    logits = oof[oof.view == "identity"].set_index("media_id").logit
+    assert all(logits[name] != logits[f"{name} upsample"] for name in labels.index[labels == 0])
     for fold in folds:
         table = pd.read_csv(fold / "held_out.csv")
         made = table[table.made_from.notna()]

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deepfake.errors import UserError
+from deepfake.forge.damage import damage
 from deepfake.forge.kinds import forge
 from deepfake.learn.augment import Augment, erase_half, erase_part
 from deepfake.learn.sampling import EpochBatches, Key
@@ -82,6 +83,7 @@ class CropDataset(Dataset):
     of the stored crop, say where the patches lie; NaN = unknown.
     forge: (N,) the kind of forgery (see forge.kinds) that is made of each crop, "" = none.
     reals: (N,) the row of the real crop that each is made from, else its own: the two have the same random changes.
+    second_view: crops have 6 channels, the crop and the same one damaged once more (see forge.damage).
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class CropDataset(Dataset):
         erase_half: float = 0.0,
         forge: Sequence[str] | None = None,
         reals: np.ndarray | None = None,
+        second_view: bool = False,
     ) -> None:
         if resize and random_crop > image_size:
             raise ValueError(f"random_crop={random_crop} of crops resized to {image_size} px; allowed: {image_size}")
@@ -131,6 +134,7 @@ class CropDataset(Dataset):
         self.erase_half = erase_half
         self.forge = None if forge is None else np.array(forge, dtype=bytes)
         self.reals = np.arange(len(self.paths)) if reals is None else reals
+        self.second_view = second_view
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -144,6 +148,8 @@ class CropDataset(Dataset):
         crop_HWC = self._sized(self._erased(crop_HWC, row, rng), rng)
         if self.augment:
             crop_HWC = self.augment(crop_HWC, seed)
+        if self.second_view:
+            crop_HWC = np.concatenate([crop_HWC, damage(crop_HWC, np.random.default_rng((*seed, 0, 2)))], 2)
         return torch.from_numpy(np.ascontiguousarray(crop_HWC.transpose(2, 0, 1))), target, row
 
     def scored(self, row: int) -> list[torch.Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from deepfake.errors import UserError
+from deepfake.learn.average import WeightMean
 from deepfake.learn.distributed import ALONE, World
 from deepfake.learn.engine import NonFiniteError, Precision, finite_later
 from deepfake.learn.freeze import train_only, training_mode
@@ -68,6 +69,7 @@ class Trainer:
         self.world = world
         self.say = say
         self.ema = _moving_average(self.detector, recipe.ema)
+        self.mean = WeightMean(self.detector) if recipe.average else None
         self.scaler = precision.scaler()
         self.epoch = self.step = 0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
@@ -78,7 +80,10 @@ class Trainer:
 
     @property
     def result(self) -> Detector:
-        """What is validated and kept: the moving average of the weights where there is one."""
+        """What is validated and kept: the mean over epochs of the weights where there is one by now, else their moving
+        average where there is one."""
+        if self.mean and self.mean.count:
+            return self.mean.module
         return self.ema.module if self.ema else self.detector
 
     def _enter_phase(self, number: int, *, pieces: int) -> None:
@@ -127,6 +132,8 @@ class Trainer:
         loss = float(self.loss_sum) / max(1, self.step)
         self.epoch, self.step = self.epoch + 1, 0
         self.loss_sum.zero_()
+        if self.mean and self.epoch > self.recipe.epochs - self.recipe.average:
+            self.mean.add(self.ema.module if self.ema else self.detector)
         return EpochFigures(loss, lr, crops * self.world.size / seconds, waited[0] / seconds)
 
     def _take_step(self, images_NCHW: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -172,6 +179,7 @@ class Trainer:
             "pieces": self.gradients.pieces,
             "model": self.detector.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
+            "mean": {"count": self.mean.count, "model": self.mean.module.state_dict()} if self.mean else None,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -186,6 +194,9 @@ class Trainer:
         self.detector.load_state_dict(state["model"])
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
+        if self.mean and state.get("mean"):
+            self.mean.module.load_state_dict(state["mean"]["model"])
+            self.mean.count = state["mean"]["count"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if state["scaler"]:  # one that is off has none; one that was off starts anew

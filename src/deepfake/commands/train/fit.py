@@ -147,7 +147,7 @@ def _board(work: Work, data: CropDataset, batches: EpochBatches) -> Iterator[Boa
     board = Board(work.fold.tensorboard, first_epoch=len(work.history))
     batches.epoch = batches.start = 0
     shown = next(iter(batches))[:16]
-    board.crops(torch.stack([data[key][0] for key in shown]))
+    board.crops(torch.stack([data[key][0][:3] for key in shown]))
     try:
         yield board
     finally:

@@ -121,6 +121,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
         twins=twins,
         forge=crops.forge.tolist(),
         reals=crops.real.to_numpy(),
+        second_view=cfg.train.consistency > 0,
         **{name: settings[name] for name in before},
     )
 
