@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+
 from deepfake.learn.models import Detector
 
 
