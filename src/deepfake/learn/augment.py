@@ -69,14 +69,8 @@ def build_augment(
         A.GaussianBlur(blur_limit=0, sigma_limit=sigma_range, p=blur),
         A.GaussNoise(std_range=(0.005, 0.04), p=noise),
     ]
-    return _Augment(
-        A.Compose([change for change in changes if change.p > 0]),
-        min_area,
-        damage,
-        jpeg,
-        jpeg_quality_range,
-        frequency_mask,
-    )
+    compose = A.Compose([change for change in changes if change.p > 0])
+    return _Augment(compose, min_area, damage, jpeg, jpeg_quality_range, frequency_mask)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 from deepfake.learn.models import Detector
 
@@ -27,3 +28,12 @@ class WeightMean:
                 mean.lerp_(values[name], 1 / self.count)
             else:  # a counter
                 mean.copy_(values[name])
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values to go on from."""
+        return {"count": self.count, "model": self.module.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what state() gave."""
+        self.count = state["count"]
+        self.module.load_state_dict(state["model"])
