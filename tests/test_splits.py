@@ -123,13 +123,18 @@ def test_folds_depend_on_the_seed_and_not_on_the_order_of_rows():
     [
         ([], "no labelled training media"),
         ([{"media_id": "a"}, {"media_id": "b", "label": 1, "split": "test"}], "no labelled training media"),
-        ([{"media_id": "a", "label": 0}, {"media_id": "b", "label": 0}], "all 2 labelled training media are real"),
         ([{"media_id": "a", "label": 1}, {"media_id": "b"}], "all 1 labelled training media are fake"),
     ],
 )
-def test_what_has_not_both_classes_cannot_be_split(rows, message):
+def test_what_has_no_reals_cannot_be_split(rows, message):
     with pytest.raises(UserError, match=message):
         assign_folds(media(*rows), num_folds=2, seed=0)
+
+
+def test_reals_alone_can_be_split():
+    table = media(*({"media_id": f"{n}", "label": 0} for n in range(6)))
+    report = check_folds(assign_folds(table, num_folds=3, seed=0), table)
+    assert report.media.tolist() == [2, 2, 2] and not report.fakes.any()
 
 
 def test_more_folds_than_groups_are_refused_with_the_way_out():

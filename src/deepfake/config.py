@@ -78,6 +78,10 @@ class Config:
                 raise UserError(f"augment.{key}={low},{high}: the first must not be above the second")
         if self.augment.erase_parts + self.augment.erase_half > 1:
             raise UserError("augment.erase_parts and augment.erase_half are never both done: at most 1 together")
+        if self.train.mix_fake and (self.augment.mixup or self.augment.cutmix):
+            raise UserError(
+                "train.mix_fake mixes whole fakes with whole reals: leave out augment.mixup and augment.cutmix"
+            )
         for number, phase in enumerate(self.train.phases):
             _check_phase(f"train.phases[{number}]", phase)
         if self.nnodes > 1 and not self.rdzv_endpoint:

@@ -138,6 +138,9 @@ class AugmentConfig:
         low=0,
         high=1,
     )
+    frequency_mask: float = knob(
+        0.0, "probability that a random 15 % of a crop's Fourier coefficients are set to zero", low=0, high=1
+    )
     erase_parts: float = knob(
         0.0, "probability that eyes, nose or mouth are blacked out, by the landmarks", low=0, high=1
     )
@@ -193,9 +196,10 @@ class TrainConfig:
         "balanced: fakes undersampled to the reals, anew each epoch; methods: the same, methods evenly; pairs: a real "
         "and a fake made from it; all: every medium",
     )
-    hold_out: Literal["none", "method"] = knob(
+    hold_out: Literal["none", "method", "source"] = knob(
         "none",
-        "method: each fold trains without some of the methods, and its epochs are chosen by these, which it never saw",
+        "method: each fold trains without some of the methods, and its epochs are chosen by these, which it never saw; "
+        "source: the same with where reals come from, the folders that they lie in",
     )
     forge: list[str] = knob(
         [], f"fakes that are made from the reals as training goes: {', '.join(FORGERIES)}", choices=lambda: FORGERIES
@@ -209,6 +213,19 @@ class TrainConfig:
     )
     focal_gamma: float = knob(2.0, "focusing exponent of the focal loss", low=0, high=10)
     label_smoothing: float = knob(0.0, "0 and 1 become s/2 and 1 - s/2", low=0, high=0.9)
+    mix_fake: float = knob(
+        0.0, "probability that a fake's embedding is mixed with a real's, and stays a fake", low=0, high=1
+    )
+    consistency: float = knob(
+        0.0,
+        "weight of the disagreement of each crop with a damaged view of itself, in embedding and in P(fake); doubles "
+        "the cost of a step",
+        low=0,
+        high=100,
+    )
+    average: int = knob(
+        0, "so many of the last epochs are validated and kept as the average of their weights; 0 = off", low=0
+    )
     ema: float = knob(
         0.0,
         "decay of a moving average of the weights, which is what is validated and kept; 0 = off",

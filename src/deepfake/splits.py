@@ -34,12 +34,13 @@ def group_media(media: pd.DataFrame, *, group_donors: bool) -> pd.Series:
 def assign_folds(media: pd.DataFrame, *, num_folds: int, seed: int, group_donors: bool = True) -> pd.DataFrame:
     """The folds table of the labelled training media: each group in one fold, labels and methods spread evenly.
 
-    UserError when there is nothing to train on, only one class, or more folds than groups.
+    There may be no fake at all: train.forge makes them. UserError when there is nothing to train on, no real, or more
+    folds than groups.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     media = media[(media.split == "train") & media.label.notna()].sort_values("media_id").reset_index(drop=True)
-    _check_classes(media)
+    _check_reals(media)
     groups = group_media(media, group_donors=group_donors)
     if groups.nunique() < num_folds:
         raise UserError(
@@ -62,7 +63,7 @@ def check_folds(folds: pd.DataFrame, media: pd.DataFrame, *, group_donors: bool 
     """Size, groups and share of fakes of each fold: columns fold, media, groups, fakes, fake_rate.
 
     UserError when the table does not cover exactly the labelled training media, when media that must stay together
-    lie in two folds, or when a fold lacks a class.
+    lie in two folds, or when a fold lacks a class that others have.
     """
     wanted = media[(media.split == "train") & media.label.notna()]
     strangers = set(folds.media_id) ^ set(wanted.media_id)
@@ -83,7 +84,7 @@ def check_folds(folds: pd.DataFrame, media: pd.DataFrame, *, group_donors: bool 
     ).reset_index()
     report["fake_rate"] = report.fakes / report.media
     lacking = report[(report.fakes == 0) | (report.fakes == report.media)]
-    if len(lacking):
+    if len(lacking) and report.fakes.any():
         donors = ", or folds.group_donors=false" if group_donors and wanted.donor_id.notna().any() else ""
         raise UserError(f"fold {lacking.fold.iloc[0]} has only one class: ask for fewer folds.num_folds{donors}")
     return report
@@ -95,10 +96,8 @@ def uneven(report: pd.DataFrame) -> bool:
     return bool(size_spread > 0.2 or report.fake_rate.max() - report.fake_rate.min() > 0.1)
 
 
-def _check_classes(media: pd.DataFrame) -> None:
-    counts = media.label.value_counts()
+def _check_reals(media: pd.DataFrame) -> None:
     if media.empty:
         raise UserError("no labelled training media: training needs reals (0) and fakes (1), see `index`")
-    if len(counts) < 2:
-        only = "real" if counts.index[0] == 0 else "fake"
-        raise UserError(f"all {len(media)} labelled training media are {only}: training needs reals (0) and fakes (1)")
+    if not (media.label == 0).any():
+        raise UserError(f"all {len(media)} labelled training media are fake: training needs reals (0) and fakes (1)")

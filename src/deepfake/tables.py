@@ -125,6 +125,19 @@ OOF = Table(
     },
 )
 
+HELD_OUT = Table(
+    "held-out",
+    "what a fold was validated by, where that is not simply its media of the split",
+    ("media_id",),
+    FOLDS.columns
+    | {
+        "made_from": Column(
+            "string", "the real that a fake was made from for validation; empty = given", nullable=True
+        ),
+        "unseen": Column("bool", "of a method, or a source of reals, that the fold was trained without"),
+    },
+)
+
 FALLBACKS = ("no_face", "unreadable", "late")
 
 LOGITS = Table(
@@ -199,7 +212,7 @@ LEDGER = Table(
     },
 )
 
-TABLES = (MEDIA, FACES, EXTRACTED, FOLDS, OOF, LOGITS, SCORES, PROBLEMS, LEDGER)
+TABLES = (MEDIA, FACES, EXTRACTED, FOLDS, OOF, HELD_OUT, LOGITS, SCORES, PROBLEMS, LEDGER)
 
 
 def dictionary() -> str:

@@ -18,14 +18,18 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from deepfake.commands.train.crops import unseen_methods, with_forgeries, without_methods
+from deepfake.commands.train.crops import held_out_media, unseen_names, with_forgeries, without_unseen
 from deepfake.commands.train.setup import DONORS, _donors
 from deepfake.errors import UserError
 from deepfake.forge.kinds import Forgery
 from deepfake.learn import data as data_module
 from deepfake.learn.augment import build_augment
 from deepfake.learn.data import CropDataset
-from deepfake.tables import FORGERIES, LANDMARKS
+from deepfake.score.blending import Blend
+from deepfake.score.calibrate import rows_of_share
+from deepfake.tables import FORGERIES, HELD_OUT, LANDMARKS, OOF
+from deepfake.workspace.alone import run_alone, score_alone
+from deepfake.workspace.run import Run
 
 POINTS = [f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]
 
@@ -185,13 +189,13 @@ def test_an_unknown_kind_is_named(deepfake, demo_root: Path) -> None:
 def test_methods_are_dealt_to_the_folds_in_turn_the_most_frequent_first():
     table = pd.DataFrame({"media_id": list("abcdefg"), "label": [1] * 6 + [0], "method": [*"zzzyyx", ""]})
     table["fold"] = [0, 1, 0, 1, 0, 1, 0]
-    assert unseen_methods(table, "0") == ["z", "x"] and unseen_methods(table, "1") == ["y"]
-    assert unseen_methods(table, "full") == []
-    left = without_methods(table, ["z", "x"], forges=False)
+    assert unseen_names(table, "0", "method") == ["z", "x"] and unseen_names(table, "1", "method") == ["y"]
+    assert unseen_names(table, "full", "method") == [] == unseen_names(table, "0", "none")
+    left = without_unseen(table, ["z", "x"], "method", forges=False)
     assert set(left.method) == {"", "y"}
     with pytest.raises(UserError, match=r"leaves no fake to train on without x, y, z"):
-        without_methods(table, ["x", "y", "z"], forges=False)
-    assert set(without_methods(table, ["x", "y", "z"], forges=True).label) == {0}
+        without_unseen(table, ["x", "y", "z"], "method", forges=False)
+    assert set(without_unseen(table, ["x", "y", "z"], "method", forges=True).label) == {0}
 
 
 def test_a_fold_never_trains_on_the_methods_by_which_its_epochs_are_chosen(
@@ -204,7 +208,7 @@ def test_a_fold_never_trains_on_the_methods_by_which_its_epochs_are_chosen(
     monkeypatch.setattr(
         fit, "training_batches", lambda cfg, crops, world: seen.append(crops) or real_batches(cfg, crops, world)
     )
-    monkeypatch.setattr(fit, "score_rows", lambda oof: scored.append(oof) or real_score(oof))
+    monkeypatch.setattr(fit, "score_rows", lambda oof, **named: scored.append(oof) or real_score(oof, **named))
     shutil.copytree(cut_people, tmp_path, dirs_exist_ok=True)
     done = deepfake("train", "fold=0", f"data.root={demo_root}", *TINY, "train.hold_out=method")
     assert done.status == 0, done.output
@@ -216,3 +220,113 @@ def test_a_fold_never_trains_on_the_methods_by_which_its_epochs_are_chosen(
     assert set(folds.method[scored_fakes]) == set(unseen)
     oof = pd.read_parquet(tmp_path / "runs/people/fold0/oof.parquet")
     assert set(oof.media_id) == set(folds.index[folds.fold == 0])
+
+
+# --- sources of reals, and what is fitted to unseen media
+
+
+def test_origins_of_reals_are_dealt_to_the_folds_and_no_fake_is_left_out():
+    table = pd.DataFrame({"media_id": list("abcdef"), "label": [0, 0, 0, 0, 1, 1], "method": "x"})
+    table = table.assign(origin=[*"ssst", "s", "u"], fold=[0, 1, 0, 1, 0, 1])
+    assert unseen_names(table, "0", "source") == ["s"] and unseen_names(table, "1", "source") == ["t"]
+    left = without_unseen(table, ["s"], "source", forges=False)
+    assert left.media_id.tolist() == ["d", "e", "f"]
+    with pytest.raises(UserError, match="leaves no real to train on without s, t: it needs reals in two folders"):
+        without_unseen(table, ["s", "t"], "source", forges=True)
+
+
+def test_where_a_medium_comes_from_is_its_folder_but_for_the_part():
+    from deepfake.sources.base import origin_of
+
+    assert origin_of("train/real/ffhq/0.png") == origin_of("Val/real/ffhq/1.png") == "real/ffhq"
+    assert origin_of("0.png") == "."
+
+
+def held_out(table, names, hold_out, made=()):
+    folds = table[["media_id", "label", "method"]].assign(group_id=table.media_id, fold=0)
+    given = table.assign(forge="", real=range(len(table)))
+    forged = [given.iloc[[row]].assign(media_id="made", label=1, method="upsample", forge="upsample") for row in made]
+    return held_out_media(folds, pd.concat([given, *forged], ignore_index=True), names, hold_out)
+
+
+def test_unseen_are_held_out_methods_beside_all_reals_or_held_out_origins_beside_all_fakes():
+    table = pd.DataFrame({"media_id": list("abcd"), "label": [0, 0, 1, 1], "method": ["real", "real", "m", "n"]})
+    table["origin"] = ["s", "t", "s", "s"]
+    assert held_out(table, ["n"], "method").unseen.tolist() == [True, True, False, True]
+    assert held_out(table, ["t"], "source").unseen.tolist() == [False, True, True, True]
+    assert held_out(table[:2], ["t"], "source", made=[1]).unseen.tolist() == [False, True, True]
+    assert held_out(table, [], "none") is None
+    with pytest.raises(UserError, match=r"train.hold_out=method leaves the fold no fakes of k to be validated by"):
+        held_out(table, ["k"], "method")
+
+
+def planted_run(folder: Path, *, unseen: bool) -> Run:
+    """Two folds of 100 reals, 100 fakes of a known method and 20 of a new one. Known fakes are told with certainty; the
+    log-odds of new ones are a third of what is said, less one."""
+    rng = np.random.default_rng(0)
+    for number in (0, 1):
+        truth = rng.normal(0, 1.5, 4000)
+        new = rng.random(4000) < 1 / (1 + np.exp(-truth))
+        reals, fakes = truth[~new][:100], truth[new][:20]
+        logits = np.concatenate([3 * (reals + 1), rng.normal(12, 1, 100), 3 * (fakes + 1)])
+        names = [f"{number} {n}" for n in range(220)]
+        labels, method = np.repeat([0, 1], [100, 120]), np.repeat(["real", "known", "new"], [100, 100, 20])
+        fold = folder / f"fold{number}"
+        fold.mkdir(parents=True)
+        nothing = {"frame_idx": 0, "face_idx": 0, "view": "identity", "found": True, "track_id": 0, "prob": None}
+        oof = pd.DataFrame({"media_id": names, "label": labels, "logit": logits, "side": 9.0, "sharpness": 9.0})
+        OOF.write(oof.assign(**nothing), fold / "oof.parquet")
+        table = pd.DataFrame({"media_id": names, "group_id": names, "label": labels, "method": method, "fold": number})
+        if unseen:
+            HELD_OUT.write(table.assign(made_from=None, unseen=method != "known"), fold / "held_out.csv")
+        for file in ("done.json", "config.json", "best.safetensors", "best.json"):
+            (fold / file).touch()
+    return Run(folder)
+
+
+def test_certainty_is_fitted_to_what_a_fold_had_never_met(tmp_path: Path):
+    """The reals and new fakes alone: slope 1/3 and bias -1, and as even as all media, not as rare as new fakes are."""
+    run, plain = planted_run(tmp_path / "r", unseen=True), planted_run(tmp_path / "plain", unseen=False)
+    blend = run_alone(run, ["identity"])
+    shift = np.log(240 / 200)  # planted media are even; of all, so many are fake
+    assert blend.slope == pytest.approx(1 / 3, abs=0.08) and blend.bias == pytest.approx(-1 + shift, abs=0.3)
+    assert run_alone(plain, ["identity"]) == Blend.plain("plain")
+    raw = score_alone(plain, list(plain.folds.values()), ["identity"])
+    honest = score_alone(run, list(run.folds.values()), ["identity"])
+    assert honest < np.log(2) < raw
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.5, (6, 6)), (0.75, (6, 18)), (0.1, (18, 2))])
+def test_the_rarer_class_counts_again_until_the_share_is_right(share, counts):
+    labels = np.array([0, 1, 0, 0, 1, 0, 0, 0])
+    rows = rows_of_share(labels, share)
+    assert tuple(np.bincount(labels[rows])) == counts and set(rows) == set(range(8))
+
+
+def test_a_run_with_sources_held_out_is_inferred_and_blended_by_unseen_media(deepfake, tmp_path: Path) -> None:
+    import cv2
+
+    rng = np.random.default_rng(0)
+    places = [f"train/real/{camera}/{n}" for camera in ("a", "b") for n in range(16)]
+    places += [f"train/fake/{n}" for n in range(24)] + ["test/0", "test/1"]
+    for place in places:
+        path = tmp_path / f"photos/{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), cv2.resize(rng.integers(0, 256, (20, 20, 3), np.uint8), (64, 64)))
+    made = ("data.root=photos", "crop.mode=whole", *TINY, "train.hold_out=source", "train.epochs=1")
+    done = deepfake("index", "folds", "extract", "train", "infer", *made)
+    assert done.status == 0, done.output
+    assert "trained without real/a; epochs are scored by these" in done.output
+    tables = [pd.read_csv(tmp_path / f"runs/photos/fold{n}/held_out.csv") for n in (0, 1)]
+    for table, name in zip(tables, "ab"):
+        reals = table[(table.label == 0) & table.unseen]
+        assert len(reals) and reals.media_id.str.contains(f"/real/{name}/").all()
+        assert table[table.label == 1].unseen.all()
+    assert "fitted to media of what their fold had never met" in done.output
+    unseen = sum(int(table.unseen.sum()) for table in tables)
+    assert f"out-of-fold, {unseen} of these by what their fold had never met" in done.output
+    blended = deepfake("blend", "runs=[photos]", "name=honest")
+    assert blended.status == 0, blended.output
+    assert f"{unseen} media with a face of methods or sources that runs were trained without" in blended.output
+    done = deepfake("check", "name=photos", "input=submissions/photos/submission.csv")
+    assert done.status == 0, done.output

@@ -23,7 +23,7 @@ from deepfake.tables import LANDMARK_COLUMNS
 
 RECIPES = (
     *("stylegan_resnext101", "ffdi_resnet18", "cnndetection_resnet50", "dfdc_b7", "dfdc_b4", "ffdi_convnext"),
-    *("gend_vit_l", "demo", "cpu_small"),
+    *("gend_vit_l", "demo", "cpu_small", "reals_only"),
 )
 TINY_SIDE = {"gend_vit_l": 28}  # its patches have 14 px
 

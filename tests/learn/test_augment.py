@@ -6,6 +6,7 @@ import pytest
 
 from deepfake.forge.arrays import save_as_jpeg
 from deepfake.learn.augment import FRONTAL_XY, build_augment, erase_half, erase_part, stretch, zoom
+from deepfake.learn.frequency import mask_frequencies
 
 NONE = {
     "hflip": 0.0,
@@ -249,3 +250,30 @@ def test_a_face_that_reaches_out_of_the_crop_is_no_error_and_the_crop_itself_is_
         erased = erase(WHITE, (FACE + moved).astype(np.float32), np.random.default_rng(seed))
         assert erased.shape == WHITE.shape
     assert (WHITE == 255).all()
+
+
+# --- frequency masking
+
+
+def test_a_share_of_the_frequencies_is_lost_the_same_for_a_real_and_its_forgery():
+    """Sparse grey noise far from black and white, so that nothing is clipped: what is lost is lost wholly."""
+    rng = np.random.default_rng(0)
+    pair = rng.integers(110, 146, (2, 64, 48, 3), np.uint8)
+    masked = [mask_frequencies(crop, np.random.default_rng(1)) for crop in pair]
+    lost = [np.abs(np.fft.rfft2(crop.astype(float), axes=(0, 1))).max(2) < 60 for crop in masked]
+    assert np.array_equal(*lost)
+    assert lost[0].mean() == pytest.approx(0.15, abs=0.02) and not lost[0][0, 0]
+    kept = np.fft.rfft2(pair[0].astype(float), axes=(0, 1)) - np.fft.rfft2(masked[0].astype(float), axes=(0, 1))
+    assert np.abs(kept[~lost[0]]).max() < 80  # rounding
+
+
+def test_a_crop_is_the_same_but_for_the_mask():
+    crop = np.random.default_rng(0).integers(100, 156, (48, 48, 3), np.uint8)
+    settings = {**dict.fromkeys(("hflip", "shift_scale_rotate", "colour", "blur", "noise", "jpeg"), 0.5)}
+    settings |= {"scale": 0.1, "rotate_deg": 10, "blur_sigma_range": (0.1, 1), "jpeg_quality_range": (60, 100)}
+    plain, masks = build_augment(**settings), build_augment(**settings, frequency_mask=0.5)
+    shown = [(plain(crop, (0, n)), masks(crop, (0, n))) for n in range(40)]
+    same = np.array([np.array_equal(*pair) for pair in shown])
+    assert 8 < same.sum() < 32
+    for before, after in (pair for pair, one in zip(shown, same) if not one):
+        assert after.astype(float).mean() == pytest.approx(before.mean(), abs=1)  # its mean stays

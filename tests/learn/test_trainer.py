@@ -150,6 +150,90 @@ def test_a_training_that_is_stopped_at_any_step_goes_on_to_bitwise_the_same_weig
         assert_same(weights(undisturbed.result), weights(again.result), stop)
 
 
+def two_view_batches(count):
+    """Crops of six channels: as they are, and a little darker."""
+    return [
+        (torch.cat([images, images - images // 8], 1), targets, rows) for images, targets, rows in batches(count, 4, 32)
+    ]
+
+
+SWITCHES = {
+    "mix_fake": {"mix_fake": 0.5, "mixup": 0.0},
+    "consistency": {"consistency": 1.0},
+    "both": {"mix_fake": 0.5, "consistency": 1.0, "mixup": 0.0},
+    "average": {"average": 2},
+    "average without": {"average": 2, "ema": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize("kind", ["test_resnet", "test_vit"])
+def test_with_a_switch_a_stopped_training_goes_on_to_bitwise_the_same_weights(name, kind):
+    settings, saved = RICH | SWITCHES[name], {}
+    made = two_view_batches(3) if "consistency" in settings else batches(3, 4, 32)
+
+    def start():
+        return trainer_of(model(kind, drop_rate=0.3), made, **settings)
+
+    def on_step(_):
+        saved[undisturbed.epoch * 3 + undisturbed.step] = io.BytesIO()
+        torch.save(undisturbed.state(), saved[undisturbed.epoch * 3 + undisturbed.step])
+
+    undisturbed = start()
+    for _ in range(3):
+        undisturbed.train_epoch(made, on_step=on_step)
+    plain, _ = (
+        train(model(kind, drop_rate=0.3), made, **(RICH | {"mixup": settings["mixup"]}))
+        if "consistency" not in settings
+        else (None, None)
+    )
+    if plain:
+        same = torch.equal(weights(plain.result)[HEAD[kind]], weights(undisturbed.result)[HEAD[kind]])
+        assert not same  # the switch does something
+    for stop in (2, 5, 8):
+        torch.manual_seed(99)
+        again = start()
+        again.load_state(torch.load(io.BytesIO(saved[stop].getvalue()), weights_only=True))
+        while again.epoch < 3:
+            again.train_epoch(made[again.step :])
+        assert_same(weights(undisturbed.detector), weights(again.detector), stop)
+        assert_same(weights(undisturbed.result), weights(again.result), stop)
+
+
+HEAD = {"test_resnet": "backbone.fc.weight", "test_vit": "backbone.head.weight"}
+
+
+def test_views_that_are_the_same_train_as_one_whatever_their_weight():
+    """Without batch norm: twice the same view is a loss of its own, and nothing to disagree about."""
+    made = batches(2, side=32)
+    twice = [(torch.cat([images, images], 1), targets, rows) for images, targets, rows in made]
+    plain, double = model("test_vit"), model("test_vit")
+    _, (one,) = train(plain, made, optimizer="sgd", lr=0.05)
+    _, (two,) = train(double, twice, optimizer="sgd", lr=0.05, consistency=5.0)
+    assert one.loss == pytest.approx(two.loss, abs=1e-5)
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(value, weights(double)[name], atol=1e-5, rtol=1e-4)
+
+
+def test_consistency_is_the_same_computed_in_pieces():
+    made = two_view_batches(2)
+    whole, pieces = model("test_vit"), model("test_vit")
+    train(whole, made, optimizer="sgd", lr=0.05, consistency=1.0, loss="class_mean")
+    train(pieces, made, optimizer="sgd", lr=0.05, consistency=1.0, loss="class_mean", accumulate=2)
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(value, weights(pieces)[name], atol=1e-5, rtol=1e-4)
+
+
+def test_the_result_is_the_mean_of_the_last_epochs_once_they_have_begun(toy):
+    made, ends = batches(2), []
+    trainer = trainer_of(toy, made, epochs=4, lr=0.05, average=2)
+    for epoch in range(4):
+        trainer.train_epoch(made)
+        ends.append(toy.backbone[1].weight.detach().clone())
+        assert (trainer.result is toy) == (epoch < 2)
+    torch.testing.assert_close(trainer.result.backbone[1].weight, (ends[2] + ends[3]) / 2)
+
+
 def test_the_moving_average_is_that_of_every_steps_weights(toy):
     made, seen = batches(5), []
     trainer = trainer_of(toy, made, lr=0.05, ema=0.6)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfake.score.fallback import fallbacks, labels_and_faceless, medium_logits, prior_logit
+from deepfake.score.fallback import fallbacks, labels_and_faceless, medium_logits, prior_logit, training_prior
 
 
 def rows(**logits):
@@ -27,6 +27,7 @@ def test_labels_are_one_a_medium_and_those_without_a_face_apart():
     labels, faceless = labels_and_faceless(table)
     assert labels.to_dict() == {"a": 1, "b": 0, "c": 1}
     assert faceless.to_dict() == {"c": 1}
+    assert labels_and_faceless(table, reals_alone=True)[1].empty
 
 
 def test_fallbacks_are_shares_of_fakes_shrunk_towards_all_media():
@@ -50,3 +51,8 @@ def test_without_such_media_the_fallback_is_the_prior():
 )
 def test_the_prior_counts_half_a_medium_more_of_each_class(labels, odds):
     assert prior_logit(np.array(labels)) == pytest.approx(math.log(odds))
+
+
+def test_where_no_fake_was_given_the_prior_is_even():
+    assert training_prior(np.array([0, 0, 0])) == 0
+    assert training_prior(np.array([0, 1, 1])) == prior_logit(np.array([0, 1, 1]))

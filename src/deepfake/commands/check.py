@@ -13,9 +13,10 @@ from deepfake.console import say
 from deepfake.errors import UserError
 from deepfake.settings import dataset_of, expected_of, roots_of, run_of, tta_of
 from deepfake.tables import SCORES
+from deepfake.workspace.alone import run_alone
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.ensemble import read_blends
-from deepfake.workspace.run import Run
+from deepfake.workspace.run import Run, split_of
 from deepfake.workspace.submission import Submission
 from deepfake.workspace.tta import kept_views
 
@@ -113,13 +114,12 @@ def _out_of_fold(cfg: Config, *, is_decided: bool) -> np.ndarray:
 def _blends_and_views(cfg: Config) -> tuple[list[Blend], list[str]]:
     """How logits become one a medium, and the views that count. UserError for a damaged blend, or a run without
     out-of-fold logits."""
-    from deepfake.score.blending import Blend
-
     run = run_of(cfg)
     if run.is_blend:
         record, blends = read_blends(run.blend_path)
         return blends, [str(view) for view in record["views"]]
-    return [Blend.plain(run.name)], _run_views(cfg, run)
+    views = _run_views(cfg, run)
+    return [run_alone(run, views)], views
 
 
 def _run_views(cfg: Config, run: Run) -> list[str]:
@@ -128,9 +128,8 @@ def _run_views(cfg: Config, run: Run) -> list[str]:
     given = [saved.get("infer", {}).get("tta") for saved in (_submission_of(cfg.input).config(), run.config)]
     tta = next((views for views in given if views), None) or tta_of(cfg)
     dataset = Dataset.at(roots_of(cfg), run.dataset)
-    return kept_views(
-        run.name, None if tta == AUTO_VIEWS else tta, tables, dataset.folds if dataset.has_split else None
-    )
+    folds = split_of([run], dataset.folds) if dataset.has_split else None
+    return kept_views(run.name, None if tta == AUTO_VIEWS else tta, tables, folds)
 
 
 def _oof_tables(run: Run) -> list[pd.DataFrame]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from deepfake.forge.arrays import save_as_jpeg
 from deepfake.forge.damage import damage
+from deepfake.learn.frequency import mask_frequencies
 
 Augment = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
@@ -40,13 +41,15 @@ def build_augment(
     contrast: float = 0.0,
     rescale: float = 0.0,
     damage: float = 0.0,
+    frequency_mask: float = 0.0,
 ) -> Augment:
     """A function (crop_HWC uint8, seed) → crop_HWC of the same shape, the same for the same seed.
 
     hflip, shift_scale_rotate, colour, grey, clahe, contrast, rescale, blur, noise, jpeg: probabilities. scale: largest
     relative change of size. rotate_deg: largest turn. min_area: the smallest share of the area that a random window
     shows; 1 = off. blur_sigma_range: px. Geometry comes first, then colour, and last the damage that re-uploading does:
-    rescale, blur, noise, with probability `damage` the chain of forge.damage, JPEG.
+    rescale, blur, noise, with probability `damage` the chain of forge.damage, JPEG. With probability `frequency_mask`
+    mask_frequencies comes at the end.
     """
     A = _albumentations()
     sigma_range = tuple(max(0.01, sigma) for sigma in blur_sigma_range)  # its kernel for 0 is not a number
@@ -66,9 +69,8 @@ def build_augment(
         A.GaussianBlur(blur_limit=0, sigma_limit=sigma_range, p=blur),
         A.GaussNoise(std_range=(0.005, 0.04), p=noise),
     ]
-    return _Augment(
-        A.Compose([change for change in changes if change.p > 0]), min_area, damage, jpeg, jpeg_quality_range
-    )
+    compose = A.Compose([change for change in changes if change.p > 0])
+    return _Augment(compose, min_area, damage, jpeg, jpeg_quality_range, frequency_mask)
 
 
 @dataclass
@@ -80,6 +82,7 @@ class _Augment:
     damage: float
     jpeg: float
     jpeg_quality_range: tuple[int, int]
+    frequency_mask: float
 
     def __call__(self, crop_HWC: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
         # One stream for all transforms: Compose.set_random_seed gives each the same seed, and so the same draws.
@@ -93,6 +96,9 @@ class _Augment:
             crop_HWC = damage(crop_HWC, np.random.default_rng((*seed, word)))
         if rng.random() < self.jpeg:  # not albumentations' own: it takes red for blue, and so spares other detail
             crop_HWC = save_as_jpeg(crop_HWC, int(rng.integers(*self.jpeg_quality_range, endpoint=True)))
+        masks = np.random.default_rng((*seed, word, 1))  # of its own: a crop is the same but for the mask
+        if masks.random() < self.frequency_mask:
+            crop_HWC = mask_frequencies(crop_HWC, masks)
         return crop_HWC
 
 

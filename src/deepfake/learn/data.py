@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deepfake.errors import UserError
+from deepfake.forge.damage import damage
 from deepfake.forge.kinds import KINDS, forge
 from deepfake.forge.points import Face
 from deepfake.learn.augment import Augment, erase_half, erase_part
@@ -84,6 +85,7 @@ class CropDataset(Dataset):
     forge: (N,) the kind of forgery (see forge.kinds) that is made of each crop, "" = none.
     donors: (N, K) rows of real crops of other people: one of them lends its face where the kind needs one; -1 = none.
     reals: (N,) the row of the real crop that each is made from, else its own: the two have the same random changes.
+    second_view: crops have 6 channels, the crop and the same one damaged once more (see forge.damage).
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class CropDataset(Dataset):
         forge: Sequence[str] | None = None,
         donors: np.ndarray | None = None,
         reals: np.ndarray | None = None,
+        second_view: bool = False,
     ) -> None:
         if resize and random_crop > image_size:
             raise ValueError(f"random_crop={random_crop} of crops resized to {image_size} px; allowed: {image_size}")
@@ -135,6 +138,7 @@ class CropDataset(Dataset):
         self.forge = None if forge is None else np.array(forge, dtype=bytes)
         self.donors = donors
         self.reals = np.arange(len(self.paths)) if reals is None else reals
+        self.second_view = second_view
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -148,12 +152,16 @@ class CropDataset(Dataset):
         crop_HWC = self._sized(self._erased(crop_HWC, row, rng), rng)
         if self.augment:
             crop_HWC = self.augment(crop_HWC, seed)
+        if self.second_view:
+            crop_HWC = np.concatenate([crop_HWC, damage(crop_HWC, np.random.default_rng((*seed, 0, 2)))], 2)
         return torch.from_numpy(np.ascontiguousarray(crop_HWC.transpose(2, 0, 1))), target, row
 
     def scored(self, row: int) -> list[torch.Tensor]:
-        """images_NCHW uint8 of the crop's N windows, without random changes; its target and row, N times."""
+        """images_NCHW uint8 of the crop's N windows; its target and row, N times. Nothing of them is random but what is
+        forged, which is the same each time."""
+        rng = np.random.default_rng((self.seed, 0, int(self.reals[row]), row))
         images_NHWC = prepare_crop(
-            self._stored(row),
+            self._forged(self._stored(row), row, rng),
             self.image_size,
             self.interpolation,
             resize=self.resize,

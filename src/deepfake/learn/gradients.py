@@ -11,6 +11,7 @@ from torch import nn
 
 from deepfake.errors import UserError
 from deepfake.learn.distributed import World
+from deepfake.learn.embeddings import EmbeddingModel, disagreement, two_views
 from deepfake.learn.engine import Precision
 from deepfake.learn.losses import sample_losses
 from deepfake.learn.models import Detector
@@ -29,7 +30,7 @@ class BatchGradients:
 
     pieces: in how many parts a batch is computed, one after the other. The number doubles for good when the GPU's
     memory does not hold a part; `say` is told. The gradients are the same for any number, but for rounding, and for
-    batch norm, which normalises by the statistics of a part.
+    batch norm, which normalises by the statistics of a part, and for the mixing of embeddings within a part.
     """
 
     def __init__(
@@ -51,9 +52,12 @@ class BatchGradients:
         self.pieces = pieces
         self.say = say
         self.model: nn.Module = detector
+        self.embeds = bool(recipe.mix_fake or recipe.consistency)
+        if self.embeds:
+            self.model = EmbeddingModel(detector, mix_fake=recipe.mix_fake, views=2 if recipe.consistency else 1)
         if world.size > 1:  # which gradients it gathers is settled when it is made
             on = [precision.device] if precision.device.type == "cuda" else None
-            self.model = nn.parallel.DistributedDataParallel(detector, device_ids=on)
+            self.model = nn.parallel.DistributedDataParallel(self.model, device_ids=on)
         self.run_model = torch.compile(self.model) if recipe.compile else self.model
 
     def compute(
@@ -99,12 +103,21 @@ class BatchGradients:
 
     def _loss(self, images_NCHW: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         recipe = self.recipe
+        if recipe.consistency:
+            images_NCHW = two_views(images_NCHW, self.precision.memory_format)
+            targets, weights = targets.repeat(2), weights.repeat(2) / 2
         with self.precision.autocast():
-            logits = self.run_model(images_NCHW)
+            logits, embeddings_ND = self.run_model(images_NCHW, targets) if self.embeds else self._plain(images_NCHW)
         losses = sample_losses(
             logits, targets, kind=recipe.loss, smoothing=recipe.label_smoothing, focal_gamma=recipe.focal_gamma
         )
-        return (weights * losses).sum()
+        loss = (weights * losses).sum()
+        if recipe.consistency and embeddings_ND is not None:
+            loss = loss + recipe.consistency * (2 * weights.chunk(2)[0] * disagreement(logits, embeddings_ND)).sum()
+        return loss
+
+    def _plain(self, images_NCHW: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return self.run_model(images_NCHW), None
 
     def _gathering(self, *, last: bool) -> AbstractContextManager:
         """Gradients of several processes are gathered once a step, with its last piece."""

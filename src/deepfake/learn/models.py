@@ -105,6 +105,15 @@ class Detector(nn.Module):
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         return self.backbone(self.front(images_NCHW)).float().squeeze(1)
 
+    def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        """(N, D) what the classifier sees, where timm's model has one classifier: classify(embed(x)) is forward(x)."""
+        features = self.backbone.forward_features(self.front(images_NCHW))
+        return self.backbone.forward_head(features, pre_logits=True)
+
+    def classify(self, embeddings_ND: torch.Tensor) -> torch.Tensor:
+        """Logits (N,) float32 of embeddings."""
+        return self.backbone.get_classifier()(embeddings_ND).float().squeeze(1)
+
 
 def resolve_spec(
     name: str,

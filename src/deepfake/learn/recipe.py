@@ -38,7 +38,10 @@ class Recipe:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    mix_fake: float = 0.0
+    consistency: float = 0.0
     ema: float = 0.0
+    average: int = 0
     accumulate: int = 1
     compile: bool = False
     sync_bn: bool = False

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from deepfake.errors import UserError
+from deepfake.learn.average import WeightMean
 from deepfake.learn.distributed import ALONE, World
 from deepfake.learn.engine import NonFiniteError, Precision, finite_later
 from deepfake.learn.freeze import train_only, training_mode
@@ -57,17 +58,14 @@ class Trainer:
         world: World = ALONE,
         say: Callable[[str], object] = lambda message: None,
     ) -> None:
-        if recipe.sync_bn and precision.device.type == "cuda":
-            from timm.layers import convert_sync_batchnorm
-
-            detector.backbone = convert_sync_batchnorm(detector.backbone)
-        self.detector = precision.place(detector)
+        self.detector = _placed(detector, precision, sync_bn=recipe.sync_bn)
         self.recipe = recipe
         self.steps_of_epochs = steps_of_epochs
         self.precision = precision
         self.world = world
         self.say = say
         self.ema = _moving_average(self.detector, recipe.ema)
+        self.mean = WeightMean(self.detector) if recipe.average else None
         self.scaler = precision.scaler()
         self.epoch = self.step = 0
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=precision.device)
@@ -78,7 +76,10 @@ class Trainer:
 
     @property
     def result(self) -> Detector:
-        """What is validated and kept: the moving average of the weights where there is one."""
+        """What is validated and kept: the mean over epochs of the weights where there is one by now, else their moving
+        average where there is one."""
+        if self.mean and self.mean.count:
+            return self.mean.module
         return self.ema.module if self.ema else self.detector
 
     def _enter_phase(self, number: int, *, pieces: int) -> None:
@@ -122,11 +123,13 @@ class Trainer:
             crops += len(rows)
             on_step(len(rows))
         self.check()
-        self._check_weights()
+        _check_weights(self.detector, self.step, self._last_rows)
         seconds = time.perf_counter() - began
         loss = float(self.loss_sum) / max(1, self.step)
         self.epoch, self.step = self.epoch + 1, 0
         self.loss_sum.zero_()
+        if self.mean and self.epoch > self.recipe.epochs - self.recipe.average:
+            self.mean.add(self.ema.module if self.ema else self.detector)
         return EpochFigures(loss, lr, crops * self.world.size / seconds, waited[0] / seconds)
 
     def _take_step(self, images_NCHW: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -155,16 +158,10 @@ class Trainer:
         if unchecked and not unchecked[1]():
             raise NonFiniteError(f"the loss of step {unchecked[0]}", unchecked[2].tolist())
 
-    def _check_weights(self) -> None:
-        """NonFiniteError when a weight is not finite, as after a finite loss whose gradient was not."""
-        floats = [value for value in self.detector.state_dict().values() if value.is_floating_point()]
-        if not torch.stack([torch.isfinite(value).all() for value in floats]).all():
-            raise NonFiniteError(f"a weight after step {self.step - 1}", self._last_rows.tolist())
-
     def state(self) -> dict[str, Any]:
         """Tensors and plain values to go on from. NonFiniteError where they would be spoilt."""
         self.check()
-        self._check_weights()
+        _check_weights(self.detector, self.step, self._last_rows)
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -172,6 +169,7 @@ class Trainer:
             "pieces": self.gradients.pieces,
             "model": self.detector.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
+            "mean": self.mean.state() if self.mean else None,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -186,10 +184,31 @@ class Trainer:
         self.detector.load_state_dict(state["model"])
         if self.ema:
             self.ema.module.load_state_dict(state["ema"])
+        if self.mean and state.get("mean"):
+            self.mean.load_state(state["mean"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if state["scaler"]:  # one that is off has none; one that was off starts anew
             self.scaler.load_state_dict(state["scaler"])
+
+
+def _placed(detector: Detector, precision: Precision, *, sync_bn: bool) -> Detector:
+    """The detector where it computes; on GPUs, with batch norm over all of them where that is asked for."""
+    if sync_bn and precision.device.type == "cuda":
+        from timm.layers import convert_sync_batchnorm
+
+        detector.backbone = convert_sync_batchnorm(detector.backbone)
+    return precision.place(detector)
+
+
+def _check_weights(detector: Detector, step: int, rows: torch.Tensor) -> None:
+    """NonFiniteError when a weight is not finite, as after a finite loss whose gradient was not.
+
+    step: the one to come. rows: of the latest step.
+    """
+    floats = [value for value in detector.state_dict().values() if value.is_floating_point()]
+    if not torch.stack([torch.isfinite(value).all() for value in floats]).all():
+        raise NonFiniteError(f"a weight after step {step - 1}", rows.tolist())
 
 
 @contextmanager

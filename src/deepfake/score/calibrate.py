@@ -47,6 +47,18 @@ def fit_slope_and_bias(labels: np.ndarray, logits: np.ndarray) -> tuple[float, f
     return float(weights[0] / scale), float(weights[1])
 
 
+def rows_of_share(labels: np.ndarray, share: float) -> np.ndarray:
+    """Row numbers of labels (N,), each once, those of the class that is too rare again in turn, so that `share` (0 to
+    1, without either end) of them are fakes. A bias that is fitted to these rows holds where such a share is fake."""
+    reals, fakes = np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)
+    wanted = round(len(reals) * share / (1 - share))
+    if wanted >= len(fakes):
+        fakes = np.resize(fakes, wanted)
+    else:
+        reals = np.resize(reals, max(len(reals), round(len(fakes) * (1 - share) / share)))
+    return np.sort(np.concatenate([reals, fakes]))
+
+
 def _cross_entropy(targets: np.ndarray, logits: np.ndarray) -> float:
     return float((np.logaddexp(0, logits) - targets * logits).sum())
 

@@ -30,10 +30,19 @@ def prior_logit(labels: np.ndarray) -> float:
     return float(np.log((labels.sum() + 0.5) / (len(labels) - labels.sum() + 0.5)))
 
 
-def labels_and_faceless(oof: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Labels by media_id of out-of-fold rows (media_id, label, found): of all media, and of media without a face."""
+def training_prior(labels: np.ndarray) -> float:
+    """prior_logit of the labels that were given to train on; 0 where no fake was given: how many are made from the
+    reals says nothing of how many there are."""
+    return prior_logit(labels) if np.any(np.asarray(labels) == 1) else 0.0
+
+
+def labels_and_faceless(oof: pd.DataFrame, *, reals_alone: bool = False) -> tuple[pd.Series, pd.Series]:
+    """Labels by media_id of out-of-fold rows (media_id, label, found): of all media, and of media without a face.
+
+    reals_alone: no fake was given, so that the labels of media without a face say nothing: none are counted.
+    """
     media = oof.groupby("media_id", sort=True).agg({"label": "first", "found": "any"})
-    return media.label, media.label[~media.found]
+    return media.label, media.label[~media.found & (not reals_alone)]
 
 
 def fallbacks(

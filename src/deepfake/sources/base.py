@@ -85,6 +85,11 @@ def split_of(path: str) -> str:
     return "test" if part_of(path) == "test" else "train"
 
 
+def origin_of(path: str) -> str:
+    """Where a medium comes from: the folders that it lies in, without those that say train, val or test."""
+    return "/".join(folder for folder in folders_of(path) if part_of_folder(folder) is None) or "."
+
+
 def unlabelled(path: str, why: str) -> Row | Contradiction:
     """What a file without a label is: a test row below a test folder, a contradiction elsewhere."""
     return Row(path, "test") if split_of(path) == "test" else Contradiction(path, "file_without_label", why)

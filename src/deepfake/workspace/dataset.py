@@ -99,10 +99,11 @@ class Dataset:
         return self.folds_path.is_file()
 
     def unreadable_labels(self) -> np.ndarray:
-        """(K,) labels of the training media that could not be read; none where the data set's tables are not there."""
+        """(K,) labels of the training media that could not be read; none where the data set's tables are not there, or
+        where no fake was given, so that labels say nothing."""
         import numpy as np
 
-        if not self.has_split:
+        if not self.has_split or not (self.folds.label == 1).any():
             return np.empty(0, int)
         return self.folds.label[self.folds.media_id.isin(self.extract_problems.media_id)].to_numpy(int)
 

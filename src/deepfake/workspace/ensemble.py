@@ -12,8 +12,9 @@ from deepfake.console import say
 from deepfake.errors import UserError
 from deepfake.files import digest, typed
 from deepfake.tables import FALLBACKS, LOGITS, OOF
+from deepfake.workspace.alone import run_alone, score_alone, tell_calibration
 from deepfake.workspace.dataset import Dataset
-from deepfake.workspace.run import FULL, Fold, Run, damaged_blend, read_blend
+from deepfake.workspace.run import FULL, Fold, Run, damaged_blend, read_blend, split_of
 from deepfake.workspace.tta import kept_views
 
 if TYPE_CHECKING:
@@ -178,10 +179,9 @@ def read_ensemble(roots: Roots, name: str, *, fold: str = "all", tta: list[str] 
 
 
 def _of_run(roots: Roots, run: Run, fold: str, tta: list[str] | None) -> Ensemble:
-    """Plain mean of logits."""
+    """Mean of logits."""
     import pandas as pd
 
-    from deepfake.score.blending import Blend
     from deepfake.score.fallback import fallbacks, labels_and_faceless
 
     if fold not in ("all", *run.folds):
@@ -190,34 +190,22 @@ def _of_run(roots: Roots, run: Run, fold: str, tta: list[str] | None) -> Ensembl
     prior = sum(one.metadata["prior_logit"] for one in chosen.values()) / len(chosen)
     dataset = Dataset.at(roots, str(next(iter(chosen.values())).metadata["dataset"]))
     tables = run.oof_tables()
-    _, faceless = labels_and_faceless(pd.concat(tables) if tables else OOF.empty())
-    views = kept_views(run.name, tta, tables, dataset.folds if dataset.has_split else None)
-    cv = _plain_score([one.oof for name, one in chosen.items() if name != FULL], views)
+    oof = pd.concat(tables) if tables else OOF.empty()
+    _, faceless = labels_and_faceless(oof, reals_alone=run.reals_alone)
+    views = kept_views(run.name, tta, tables, split_of([run], dataset.folds) if dataset.has_split else None)
+    cv = score_alone(run, [one for name, one in chosen.items() if name != FULL], views)
+    blend = run_alone(run, views)
+    tell_calibration(run, blend)
     return Ensemble(
         run.name,
         [Member(run.name, name, one.weights) for name, one in chosen.items()],
-        [Blend.plain(run.name)],
+        [blend],
         views,
         fallbacks(prior, faceless, dataset.unreadable_labels()),
         dataset.name,
         cv,
         None if cv is None else "log_loss",
     )
-
-
-def _plain_score(tables: list[pd.DataFrame], views: list[str]) -> float | None:
-    """Out-of-fold log loss of the plain mean, over media with a face; None where these folds have scored none."""
-    import pandas as pd
-
-    from deepfake.score.gain import metric_of
-    from deepfake.score.pool import mean_logits
-
-    rows = pd.concat(tables) if tables else OOF.empty()
-    rows = rows[rows.found & rows.view.isin(views)]
-    if rows.empty:
-        return None
-    labels = rows.groupby("media_id", sort=True).label.first().to_numpy(int)
-    return metric_of("log_loss", labels, mean_logits(rows).to_numpy())
 
 
 def _of_blend(run: Run, fold: str, tta: list[str] | None) -> Ensemble:

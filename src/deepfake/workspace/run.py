@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.errors import UserError
 from deepfake.files import read_json, sha256
-from deepfake.tables import OOF
+from deepfake.tables import HELD_OUT, OOF
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +67,11 @@ class Fold:
         return self.folder / "oof.parquet"
 
     @property
+    def held_out_path(self) -> Path:
+        """What it was validated by, where that is not simply its media of the split."""
+        return self.folder / "held_out.csv"
+
+    @property
     def is_finished(self) -> bool:
         """Whether the folder holds all that training leaves behind."""
         needed = [self.done_path, self.config_path, self.weights, self.weights.with_suffix(".json")]
@@ -76,6 +82,11 @@ class Fold:
     def oof(self) -> pd.DataFrame:
         """Logits of the media that it did not see; no rows for `full`."""
         return OOF.empty() if self.name == FULL else OOF.read(self.oof_path)
+
+    @cached_property
+    def held_out(self) -> pd.DataFrame | None:
+        """The held-out table; None where it was validated by its media of the split."""
+        return HELD_OUT.read(self.held_out_path) if self.held_out_path.is_file() else None
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -167,6 +178,19 @@ class Run:
         """Out-of-fold logits of each finished fold that holds media out."""
         return [fold.oof for fold in self.numbered_folds.values()]
 
+    @property
+    def reals_alone(self) -> bool:
+        """Whether its folds were validated by fakes that were made for it, as none was given."""
+        there = [fold.held_out for fold in self.numbered_folds.values()]
+        return any(table is not None and table.made_from.notna().any() for table in there)
+
+    @property
+    def unseen(self) -> set[str]:
+        """Media of methods, or of sources of reals, that the fold that held them out had never met, beside the other
+        class; empty for a run that was trained without train.hold_out."""
+        there = [fold.held_out for fold in self.numbered_folds.values()]
+        return {name for table in there if table is not None for name in table.media_id[table.unseen]}
+
     def scored_folds(self) -> dict[str, Fold]:
         """Finished folds that have out-of-fold logits. UserError when there is none."""
         if self.numbered_folds:
@@ -194,6 +218,16 @@ class Run:
         runs, blends = ([run.name for run in there if run.is_blend == kind] for kind in (False, True))
         known = f"runs with trained folds: {', '.join(runs)} (name=…)" if runs else "no run has a trained fold yet"
         return known + (f"; blends: {', '.join(blends)}" if blends else "")
+
+
+def split_of(runs: Iterable[Run], folds: pd.DataFrame) -> pd.DataFrame:
+    """The folds table of all media that these runs have scored out of fold: that of the split, and below it the fakes
+    that were made for validation."""
+    import pandas as pd
+
+    tables = [fold.held_out for run in runs for fold in run.numbered_folds.values()]
+    made = [table.loc[table.made_from.notna(), list(folds)] for table in tables if table is not None]
+    return pd.concat([folds, *made]).drop_duplicates("media_id", ignore_index=True) if made else folds
 
 
 def read_blend(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from deepfake.settings import roots_of, run_of
 from deepfake.tables import VIEW_NAMES
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.roots import Roots
-from deepfake.workspace.run import Run
+from deepfake.workspace.run import Run, split_of
 from deepfake.workspace.tta import kept_views
 
 if TYPE_CHECKING:
@@ -51,10 +51,13 @@ def run(cfg: Config, chain: Chain) -> Path:
     runs = [Run(cfg.paths.runs / name) for name in cfg.runs]
     dataset = _common_dataset(roots_of(cfg), runs)
     tables = {one.name: _out_of_fold(one) for one in runs}
-    views = _common_views(cfg.run, tables, dataset.folds)
+    folds = split_of(runs, dataset.folds)
+    views = _common_views(cfg.run, tables, folds)
     tables = {name: table[table.view.isin(views)] for name, table in tables.items()}
     _tell_left_out(tables)
-    evidence, faceless = gather(tables, dataset.folds)
+    evidence, faceless = gather(tables, folds)
+    if any(one.unseen for one in runs):
+        evidence = _of_unseen(runs, tables, folds, share=float(evidence.labels.mean()))
     _check_classes(evidence)
     media = f"{metric} of {len(evidence.labels)} media with a face, out of fold"
     say("blend", f"{media}: {_scores_alone(evidence, metric)}")
@@ -107,6 +110,26 @@ def _tell_left_out(tables: dict[str, pd.DataFrame]) -> None:
         if lacking := len(everything - set(table.media_id)):
             media = share(lacking, len(everything))
             say("blend", f"{media} media are left out: run {name} lacks the folds they are in")
+
+
+def _of_unseen(runs: Sequence[Run], tables: dict[str, pd.DataFrame], folds: pd.DataFrame, *, share: float) -> Evidence:
+    """The evidence of media alone that folds trained with train.hold_out had never met the like of; the rarer class
+    counts again, so that the share of fakes stays, and a bias holds for what is to come."""
+    from deepfake.score.calibrate import rows_of_share
+    from deepfake.score.evidence import gather
+
+    left = {
+        one.name: tables[one.name][tables[one.name].media_id.isin(one.unseen)] if one.unseen else tables[one.name]
+        for one in runs
+    }
+    evidence, _ = gather(left, folds)
+    _check_classes(evidence)
+    rows = rows_of_share(evidence.labels, share)
+    of = f"{len(evidence.labels)} media with a face of methods or sources that runs were trained without"
+    say("blend", f"{of}; with the rarer class counted again, {len(rows)}")
+    if met := [one.name for one in runs if not one.unseen]:
+        say("blend", f"trained without train.hold_out: {', '.join(met)}; that they have met these favours them")
+    return evidence.take(rows)
 
 
 def _common_views(name: str, tables: dict[str, pd.DataFrame], folds: pd.DataFrame) -> list[str]:
@@ -181,7 +204,7 @@ def _correlation(evidence: Evidence) -> dict[str, dict[str, float]]:
 
 def _fallbacks(dataset: Dataset, faceless: Any) -> dict[str, dict[str, Any]]:
     """The logit of media that no model can speak for, by reason. faceless: (M,) labels of those without a face."""
-    from deepfake.score.fallback import fallbacks, prior_logit
+    from deepfake.score.fallback import fallbacks, training_prior
 
-    prior = prior_logit(dataset.folds.label.to_numpy(int))
-    return fallbacks(prior, faceless, dataset.unreadable_labels())
+    labels = dataset.folds.label.to_numpy(int)
+    return fallbacks(training_prior(labels), faceless if labels.any() else (), dataset.unreadable_labels())

@@ -98,15 +98,19 @@ def out_of_fold(run: Run, trained_on: Dataset, ensemble: Ensemble) -> Scored | N
 
     from deepfake.score.fallback import fallbacks, labels_and_faceless, medium_logits, prior_logit
     from deepfake.score.pool import crop_logits
+    from deepfake.workspace.run import split_of
 
     tables = run.oof_tables()
     if not (tables and trained_on.folds_path.is_file()):
         return None
     oof = pd.concat(tables)
-    oof = oof[oof.view.isin(ensemble.views)]
+    oof, blend = oof[oof.view.isin(ensemble.views)], ensemble.blends[0]
+    if blend.options.calibration != "none":  # a line, which commutes with the mean
+        oof = oof.assign(logit=blend.apply(oof[["logit"]].to_numpy(float)))
     labels, faceless = labels_and_faceless(oof)
-    no_face = fallbacks(prior_logit(labels.to_numpy(int)), faceless.to_numpy(int))["no_face"]["logit"]
-    media = trained_on.folds.rename(columns={"group_id": "source"})
+    prior = 0.0 if run.reals_alone else prior_logit(labels.to_numpy(int))
+    no_face = fallbacks(prior, () if run.reals_alone else faceless.to_numpy(int))["no_face"]["logit"]
+    media = split_of([run], trained_on.folds).rename(columns={"group_id": "source"})
     logits = medium_logits(oof, no_face).rename("logit").rename_axis("media_id").reset_index()
     media = media.assign(path=media.media_id).merge(logits, on="media_id")
     media = media.assign(found=~media.media_id.isin(faceless.index))

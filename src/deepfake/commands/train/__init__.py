@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.commands import Chain
 from deepfake.commands.train.crops import (
+    check_fakes,
+    held_out_media,
     inputs_of,
     labelled_crops,
     split_crops,
-    unseen_methods,
+    unseen_names,
     with_forgeries,
-    without_methods,
+    with_validation_fakes,
+    without_unseen,
 )
 from deepfake.commands.train.fit import score_fold, score_rows, train_fold
 from deepfake.commands.train.launch import train_together
@@ -30,7 +33,7 @@ from deepfake.machine import alone
 from deepfake.provenance import differences
 from deepfake.settings import dataset_of, run_of, tta_of
 from deepfake.workspace.dataset import Dataset
-from deepfake.workspace.run import FULL, Fold, Run
+from deepfake.workspace.run import FULL, Fold, Run, split_of
 from deepfake.workspace.tta import kept_views, scored_views
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ def check(cfg: Config) -> None:
             f"name={cfg.run} is a blend: give the run another name, or remove its folder in {cfg.paths.runs}"
         )
     _chosen_folds(dataset, cfg.fold)
+    check_fakes(dataset, cfg.train.forge, cfg.train.hold_out)
     _check_same_run(run, _made_from(cfg, dataset))
     if cfg.train.compile and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         raise UserError("train.compile=true needs a C++ compiler (g++ or clang++), which is not there: leave it out")
@@ -107,11 +111,13 @@ def _work(
     cfg: Config, dataset: Dataset, fold: Fold, crops: pd.DataFrame, *, made_from: dict[str, Any], world: World
 ) -> Work:
     """What a fold trains on and is validated by; this process is made ready to compute."""
-    from deepfake.score.fallback import prior_logit
+    from deepfake.score.fallback import training_prior
 
-    given, val_crops = split_crops(crops, fold.name)
-    unseen = unseen_methods(crops, fold.name) if cfg.train.hold_out == "method" else []
-    seen = without_methods(given, unseen, forges=bool(cfg.train.forge))
+    given, held_out = split_crops(crops, fold.name)
+    val_crops = with_validation_fakes(held_out, cfg.train.forge)
+    hold_out = cfg.train.hold_out
+    unseen = unseen_names(crops, fold.name, hold_out)
+    seen = without_unseen(given, unseen, hold_out, forges=bool(cfg.train.forge))
     return Work(
         cfg,
         fold,
@@ -119,7 +125,8 @@ def _work(
         train_crops=with_forgeries(seen, cfg.train.forge, share=cfg.train.forge_share, seed=cfg.seed),
         val_crops=val_crops,
         unseen=unseen,
-        prior_logit=prior_logit(given.groupby("media_id").label.first().to_numpy(int)),
+        held_out=held_out_media(dataset.folds, val_crops, unseen, hold_out),
+        prior_logit=training_prior(given.groupby("media_id").label.first().to_numpy(int)),
         made_from=made_from,
         world=world,
         precision=_precision(cfg, world),
@@ -185,12 +192,19 @@ def _report(run: Run, dataset: Dataset, tta: list[str] | None) -> None:
     if tables:
         oof = pd.concat(tables)
         if tta is None:
-            oof = oof[oof.view.isin(kept_views(run.name, None, tables, dataset.folds))]
-        scores = score_rows(oof)
-        say(
-            "train",
-            f"out-of-fold, {oof.media_id.nunique()} media of folds {', '.join(run.numbered_folds)}, "
-            f"medium level: AUC {scores['auc']:.4f}, log loss {scores['log_loss']:.4f}, AP {scores['ap']:.4f}, "
-            f"accuracy {scores['accuracy']:.4f}",
-        )
+            oof = oof[oof.view.isin(kept_views(run.name, None, tables, split_of([run], dataset.folds)))]
+        of = ", half of them made from the other half," if run.reals_alone else ""
+        _report_scores(run, oof, f"media{of} of folds {', '.join(run.numbered_folds)}")
+        if run.unseen:
+            _report_scores(run, oof[oof.media_id.isin(run.unseen)], "of these by what their fold had never met")
     say("train", f"trained folds in {run.folder}; next: ./run_infer.sh name={run.name}")
+
+
+def _report_scores(run: Run, oof: pd.DataFrame, what: str) -> None:
+    scores = score_rows(oof, reals_alone=run.reals_alone)
+    say(
+        "train",
+        f"out-of-fold, {oof.media_id.nunique()} {what}, "
+        f"medium level: AUC {scores['auc']:.4f}, log loss {scores['log_loss']:.4f}, AP {scores['ap']:.4f}, "
+        f"accuracy {scores['accuracy']:.4f}",
+    )

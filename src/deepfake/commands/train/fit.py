@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from deepfake.commands.train.setup import build_model, build_recipe, crop_data, training_batches, training_data
+from deepfake.commands.train.setup import build_model, build_recipe, training_batches, training_data, validation_data
 from deepfake.commands.train.work import Record, Work, keep, resume, save_if_due
 from deepfake.console import listed, progress, say
 from deepfake.errors import UserError
@@ -16,7 +16,7 @@ from deepfake.knobs import resolved
 from deepfake.machine import loader_workers
 from deepfake.provenance import Provenance
 from deepfake.settings import tta_of
-from deepfake.tables import OOF
+from deepfake.tables import HELD_OUT, OOF
 from deepfake.workspace.tta import scored_views
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def score_fold(work: Work) -> None:
     work.world.gather(None)
 
 
-def score_rows(oof: pd.DataFrame) -> dict[str, float]:
+def score_rows(oof: pd.DataFrame, *, reals_alone: bool = False) -> dict[str, float]:
     """Metrics of out-of-fold rows: of media, those without a face at their fallback as in a submission; and, by names
-    that begin with frame_, of single faces."""
+    that begin with frame_, of single faces. reals_alone: the fakes among them were made for it, as none was given."""
     from deepfake.score.fallback import fallbacks, labels_and_faceless, medium_logits, prior_logit
     from deepfake.score.metrics import binary_metrics
 
-    labels, faceless = labels_and_faceless(oof)
-    prior = prior_logit(labels.to_numpy(int))
+    labels, faceless = labels_and_faceless(oof, reals_alone=reals_alone)
+    prior = 0.0 if reals_alone else prior_logit(labels.to_numpy(int))
     logits = medium_logits(oof, fallbacks(prior, faceless.to_numpy(int))["no_face"]["logit"])
     scores = binary_metrics(labels.loc[logits.index].to_numpy(int), logits.to_numpy())
     faces = oof[oof.found]
@@ -147,7 +147,7 @@ def _board(work: Work, data: CropDataset, batches: EpochBatches) -> Iterator[Boa
     board = Board(work.fold.tensorboard, first_epoch=len(work.history))
     batches.epoch = batches.start = 0
     shown = next(iter(batches))[:16]
-    board.crops(torch.stack([data[key][0] for key in shown]))
+    board.crops(torch.stack([data[key][0][:3] for key in shown]))
     try:
         yield board
     finally:
@@ -163,7 +163,7 @@ def _predict(work: Work, detector: Detector, views: list[str]) -> pd.DataFrame:
     from deepfake.score.pool import view_rows
 
     cfg, world = work.cfg, work.world
-    data = crop_data(work.folder, work.val_crops, detector.spec, seed=cfg.seed)
+    data = validation_data(cfg.crop, work.folder, work.val_crops, detector.spec, seed=cfg.seed)
     rows = np.arange(len(data))[world.rank :: world.size]
     loader = ordered_loader(data, batch_size=cfg.infer.batch_size, num_workers=_loader_workers(work), rows=rows)
     parts = world.gather(predict(detector, loader, views=views, precision=work.precision))
@@ -174,16 +174,16 @@ def _predict(work: Work, detector: Detector, views: list[str]) -> pd.DataFrame:
 
 
 def _validate(work: Work, trainer: Trainer) -> dict[str, float]:
-    """Metrics of the held-out media, without test-time views, of unseen methods alone where some are held out; empty
-    for fold=full."""
+    """Metrics of the held-out media, without test-time views, of unseen ones alone where some are; empty for
+    fold=full."""
     if not len(work.val_crops):
         return {}
     work.world.share_buffers(trainer.detector)
     work.world.share_buffers(trainer.result)
-    oof, val = _predict(work, trainer.result, ["identity"]), work.val_crops
-    if work.unseen:
-        oof = oof[oof.media_id.isin(val.media_id[(val.label == 0) | val.method.isin(work.unseen)])]
-    return score_rows(oof)
+    oof, table = _predict(work, trainer.result, ["identity"]), work.held_out
+    if table is not None and work.unseen:
+        oof = oof[oof.media_id.isin(table.media_id[table.unseen])]
+    return score_rows(oof, reals_alone=table is not None and bool(table.made_from.notna().any()))
 
 
 def _write_oof(work: Work) -> None:
@@ -193,5 +193,7 @@ def _write_oof(work: Work) -> None:
     detector = work.precision.place(load_detector(work.fold.weights))
     oof = _predict(work, detector, scored_views(tta_of(work.cfg)))
     if work.world.leads:
+        if work.held_out is not None:
+            HELD_OUT.write(work.held_out, work.fold.held_out_path)
         provenance = Provenance("train", work.made_from["config"], work.made_from["inputs"])
         OOF.write(oof, work.fold.oof_path, provenance)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.config import Config
 from deepfake.errors import UserError
-from deepfake.sections import PhaseConfig
+from deepfake.sections import CropConfig, PhaseConfig
 from deepfake.tables import LANDMARKS
 
 DONORS = 8  # of the nearest poses, from which each epoch draws one
@@ -113,7 +113,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
         )
     needs_faces = any(KINDS[kind].needs_face for kind in cfg.train.forge)
     asks_landmarks = cfg.augment.erase_parts or cfg.augment.erase_half or needs_faces
-    landmarks = _landmarks(cfg, crops) if asks_landmarks else None
+    landmarks = _landmarks(cfg.crop, crops) if asks_landmarks else None
     needs_donors = any(KINDS[kind].needs_donor for kind in cfg.train.forge)
     return crop_data(
         folder,
@@ -126,12 +126,25 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
         forge=crops.forge.tolist(),
         donors=_donors(crops, landmarks) if needs_donors and landmarks is not None else None,
         reals=crops.real.to_numpy(),
+        second_view=cfg.train.consistency > 0,
         **{name: settings[name] for name in before},
     )
 
 
+def validation_data(crop: CropConfig, folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int) -> CropDataset:
+    """Crops as a model sees them in validation; the fakes among them that are made from reals are always the same."""
+    from deepfake.forge.kinds import KINDS
+
+    forge, reals = crops.forge.tolist(), crops.real.to_numpy()
+    kinds = [KINDS[name] for name in {*forge} - {""}]
+    landmarks = _landmarks(crop, crops) if any(kind.needs_face for kind in kinds) else None
+    needs_donors = landmarks is not None and any(kind.needs_donor for kind in kinds)
+    donors = _donors(crops, landmarks) if needs_donors else None
+    return crop_data(folder, crops, spec, seed=seed, forge=forge, reals=reals, landmarks=landmarks, donors=donors)
+
+
 def crop_data(folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int, **training: Any) -> CropDataset:
-    """Crops as a model sees them in validation; `training`: what is done to them before."""
+    """Crops as a model sees them; `training`: what is done to them before."""
     from deepfake.learn.data import CropDataset
 
     return CropDataset(
@@ -164,7 +177,7 @@ def _donors(crops: pd.DataFrame, landmarks: np.ndarray) -> np.ndarray:
     return donors[crops.real.to_numpy()]
 
 
-def _landmarks(cfg: Config, crops: pd.DataFrame) -> np.ndarray:
+def _landmarks(crop: CropConfig, crops: pd.DataFrame) -> np.ndarray:
     """(N, 5, 2) landmarks in px of each crop; nan where there are none."""
     import numpy as np
 
@@ -172,7 +185,6 @@ def _landmarks(cfg: Config, crops: pd.DataFrame) -> np.ndarray:
 
     points = crops[[f"{name}_{axis}" for name in LANDMARKS for axis in "xy"]].to_numpy(np.float64).reshape(-1, 5, 2)
     boxes = crops[["x0", "y0", "x1", "y1"]].to_numpy(np.float64)
-    crop = cfg.crop
     in_crops = [
         landmarks_in_crop(box, five, align=crop.align, margin=crop.margin, size=crop.size)
         for box, five in zip(boxes, points)

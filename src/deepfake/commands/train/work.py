@@ -40,7 +40,9 @@ class Work:
     train_crops: pd.DataFrame
     val_crops: pd.DataFrame
     unseen: list[str]
-    """Methods that are held out, by which and the reals epochs are chosen; empty = by all of the fold's media."""
+    """Methods, or origins of reals, that it trains without, by which epochs are chosen; empty = by all its media."""
+    held_out: pd.DataFrame | None
+    """The held-out table; None = it is validated by its media of the split."""
     prior_logit: float
     """Log-odds of fake among the media that were given to train on, whatever is made from them."""
     made_from: dict[str, Any]
@@ -83,6 +85,12 @@ def resume(work: Work, trainer: Trainer) -> None:
             say("train", f"augment.damage without {', '.join(lost)}: this PyAV has no such encoder")
         forged = (work.train_crops.forge != "").sum()
         made = f", {forged} forged as it goes" if forged else ""
+        if work.held_out is not None and work.held_out.made_from.notna().any():
+            count = work.held_out.made_from.notna().sum()
+            say(
+                "train",
+                f"fold {work.name}: no fake is given: validation is by its reals and {count} fakes made of them",
+            )
         say("train", f"fold {work.name}: {len(work.train_crops)} crops of {count} media{made}, {what}")
     else:
         trainer.load_state(state["trainer"])
