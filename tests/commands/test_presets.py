@@ -25,6 +25,7 @@ RECIPES = (
     *("stylegan_resnext101", "ffdi_resnet18", "cnndetection_resnet50", "dfdc_b7", "dfdc_b4", "ffdi_convnext"),
     *("gend_vit_l", "demo", "cpu_small", "reals_only"),
 )
+FACE = (14.0, 16.0, 26.0, 16.0, 20.0, 22.0, 15.0, 28.0, 25.0, 28.0)  # x and y of the landmarks, px of the frame
 TINY_SIDE = {"gend_vit_l": 28}  # its patches have 14 px
 
 
@@ -55,7 +56,7 @@ def crops(tmp_path: Path) -> pd.DataFrame:
             row = {"media_id": f"{number}_{label}", "label": label, "method": f"{label * (1 + number % 2)}"}
             row |= {"source_id": f"{number}_0", "frame_idx": 0, "found": True, "path": path}
             row |= dict.fromkeys(("x0", "y0"), 5.0) | dict.fromkeys(("x1", "y1"), 35.0)
-            rows.append(row | dict.fromkeys(LANDMARK_COLUMNS, 20.0))
+            rows.append(row | dict(zip(LANDMARK_COLUMNS, FACE)))
     return pd.DataFrame(rows)
 
 
