@@ -18,6 +18,7 @@ from deepfake.sections import (
     EvaluateConfig,
     ExtractConfig,
     FoldsConfig,
+    ForgeConfig,
     InferConfig,
     ModelConfig,
     OptimConfig,
@@ -38,6 +39,7 @@ class Config:
     crop: CropConfig = field(default_factory=CropConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     folds: FoldsConfig = field(default_factory=FoldsConfig)
+    forge: ForgeConfig = field(default_factory=ForgeConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -86,6 +86,14 @@ class FoldsConfig:
 
 
 @dataclass(frozen=True)
+class ForgeConfig:
+    steps: int = knob(500, "steps for which each small autoencoder is trained on the data set's reals; 0 = none", low=0)
+    vae: list[str] = knob(
+        [], "autoencoders of diffusers (AutoencoderKL) that reconstruct the reals too: folders, or names on its hub"
+    )
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     name: str = knob("tf_efficientnet_b0.ns_jft_in1k", "any model of timm, by name")
     pretrained: bool = knob(True, "start from timm's weights, fetched from its hub; model.weights goes before it")

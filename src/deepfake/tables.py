@@ -10,7 +10,7 @@ LANDMARK_COLUMNS = tuple(f"{point}_{axis}" for point in LANDMARKS for axis in "x
 FACE_KEY = ("media_id", "frame_idx", "face_idx")
 VIEW_NAMES = ("identity", "hflip", "vflip", "rot90", "scale_down", "scale_up", "five_crop", "jpeg")  # test-time views
 FRONT_NAMES = ("rgb", "npr", "srm", "median", "spectrum")  # what a model may see of a picture
-FORGERIES = ("self_blend", "swap", "upsample")  # fakes that training makes from reals
+FORGERIES = ("self_blend", "swap", "upsample", "reconstruct")  # fakes that training makes from reals
 
 _FACE_KEY_COLUMNS = {
     "media_id": Column("string", "the medium, as in the media table"),
@@ -107,6 +107,17 @@ FOLDS = Table(
         "label": Column("Int8", "0 real, 1 fake"),
         "method": _METHOD,
         "fold": Column("int16", "the fold that validates on it, from 0"),
+    },
+)
+
+FORGED = Table(
+    "forged",
+    "reconstructions of the training's real crops, one row each",
+    FACE_KEY,
+    _FACE_KEY_COLUMNS
+    | {
+        "coder": Column("string", "the autoencoder that made it"),
+        "path": Column("string", "file of the reconstruction, below the data set's folder"),
     },
 )
 

@@ -14,6 +14,7 @@ import numpy as np
 from deepfake.forge.arrays import Array, Image, to_image
 from deepfake.forge.masks import Patch, face_patch, paste
 from deepfake.forge.points import Face
+from deepfake.forge.reconstruct import mixed
 from deepfake.forge.self_blend import changed_copy, sample_wide_self_blend
 from deepfake.forge.spectrum import as_sharp
 from deepfake.forge.swap import donor_face, sample_wide_swap
@@ -42,7 +43,9 @@ class Kind:
     needs_donor: bool
     """Whether it needs another person's face, with landmarks."""
     forge: Callable[[Face, Face | None, np.random.Generator], Forgery | None]
-    """(real, donor, rng) → the fake, or None where the crop does not show the face, or the donor is missing."""
+    """(real, donor or copy, rng) → the fake, or None where the crop does not show the face, or the donor is missing."""
+    needs_copy: bool = False
+    """Whether it needs what an autoencoder made of the crop."""
 
 
 def _self_blend(real: Face, donor: Face | None, rng: np.random.Generator) -> Forgery | None:
@@ -76,6 +79,12 @@ def _upsample(real: Face, donor: Face | None, rng: np.random.Generator) -> Forge
     return Forgery(forged, np.ones(forged.shape[:2], np.float32))
 
 
+def _reconstruct(real: Face, copy: Face | None, rng: np.random.Generator) -> Forgery:
+    assert copy is not None
+    forged = mixed(copy.crop_HW3, real.crop_HW3, rng)
+    return Forgery(forged, np.ones(forged.shape[:2], np.float32))
+
+
 def _within(crop_HW3: Image, patch: Patch, face_HW3: Array | Image) -> Image:
     """The crop with a face, of the patch's size, seen through its mask, as sharp as the crop was there."""
     forged, place = crop_HW3.copy(), np.s_[patch.rows, patch.cols]
@@ -99,10 +108,11 @@ KINDS = {
     "self_blend": Kind("a changed copy of the face, blended over itself", True, False, _self_blend),
     "swap": Kind("another person's face of near pose, blended over the face", True, True, _swap),
     "upsample": Kind("the whole crop, shrunk and enlarged as generators enlarge", False, False, _upsample),
+    "reconstruct": Kind("what an autoencoder makes of the whole crop", False, False, _reconstruct, needs_copy=True),
 }
 
 
-def forge(kind: str, real: Face, rng: np.random.Generator, donor: Face | None = None) -> Forgery:
-    """A fake of one of KINDS from a real crop; the same for the same state of `rng`. What cannot be made of a crop is
-    left for `upsample`."""
-    return KINDS[kind].forge(real, donor, rng) or _upsample(real, donor, rng)
+def forge(kind: str, real: Face, rng: np.random.Generator, other: Face | None = None) -> Forgery:
+    """A fake of one of KINDS from a real crop, and the donor or copy that the kind needs; the same for the same state
+    of `rng`. What cannot be made of a crop is left for `upsample`."""
+    return KINDS[kind].forge(real, other, rng) or _upsample(real, other, rng)

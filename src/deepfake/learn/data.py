@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deepfake.errors import UserError
-from deepfake.forge.damage import damage
+from deepfake.forge.damage import damage, rescaled
 from deepfake.forge.kinds import KINDS, forge
 from deepfake.forge.points import Face
 from deepfake.learn.augment import Augment, erase_half, erase_part
@@ -188,8 +188,12 @@ class CropDataset(Dataset):
         kind = self.forge[row].decode() if self.forge is not None else ""
         if not kind:
             return crop_HWC
-        donor = self._donor(row, rng) if KINDS[kind].needs_donor else None
-        return forge(kind, self._face(crop_HWC, row), rng, donor).crop_HW3
+        real, other = self._face(crop_HWC, row), None
+        if KINDS[kind].needs_copy:  # which is what is stored of this row
+            real, other = self._face(self._stored(self.reals[row]), row), real
+        elif KINDS[kind].needs_donor:
+            other = self._donor(row, rng)
+        return forge(kind, real, rng, other).crop_HW3
 
     def _face(self, crop_HWC: np.ndarray, row: int) -> Face:
         return Face(crop_HWC, np.full((5, 2), np.nan) if self.landmarks is None else self.landmarks[row])

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from deepfake.console import listed, say
 from deepfake.errors import UserError
-from deepfake.files import rows_digest, sha256
-from deepfake.tables import FORGERIES, LANDMARK_COLUMNS
+from deepfake.files import digest, rows_digest, sha256
+from deepfake.provenance import read_provenance
+from deepfake.tables import FACE_KEY, FORGERIES, LANDMARK_COLUMNS
 from deepfake.workspace.dataset import Dataset
 from deepfake.workspace.run import FULL
 
@@ -32,9 +33,10 @@ def check_fakes(dataset: Dataset, forge: list[str], hold_out: str) -> None:
         raise UserError("train.hold_out=method needs fakes of two methods or more, and no fake is given: leave it out")
 
 
-def labelled_crops(dataset: Dataset) -> pd.DataFrame:
-    """The faces table's rows of labelled training media, with label, method, source_id, origin and fold. UserError when
-    extraction has not seen some of them; those that it could not read are said."""
+def labelled_crops(dataset: Dataset, *, copies: bool = False) -> pd.DataFrame:
+    """The faces table's rows of labelled training media, with label, method, source_id, origin and fold; with `copies`
+    also `reconstruction`, the file of that. UserError when extraction has not seen some of them; those that it could not
+    read are said."""
     from deepfake.sources.base import origin_of
 
     folds, faces = dataset.folds, dataset.faces()
@@ -52,6 +54,9 @@ def labelled_crops(dataset: Dataset) -> pd.DataFrame:
     lost = folds.media_id[~folds.media_id.isin(crops.media_id)]
     if len(lost):
         say("train", f"{len(lost)} media of the folds have no crops, see extract_problems.csv: {listed(lost)}")
+    if copies:
+        made = dataset.forgeries().rename(columns={"path": "reconstruction"})
+        crops = crops.merge(made[[*FACE_KEY, "reconstruction"]], on=list(FACE_KEY), how="left")
     return crops
 
 
@@ -212,6 +217,8 @@ def _forgeable(crops: pd.DataFrame, kind: str) -> pd.DataFrame:
     from deepfake.forge.kinds import KINDS
 
     reals = crops[crops.label == 0]
+    if KINDS[kind].needs_copy:
+        return reals[reals.reconstruction.notna()].assign(path=lambda rows: rows.reconstruction)
     return reals[reals[list(LANDMARK_COLUMNS)].notna().all(axis=1)] if KINDS[kind].needs_face else reals
 
 
@@ -220,10 +227,12 @@ def _as_forged(crops: pd.DataFrame, kind: str) -> pd.DataFrame:
     return crops.assign(media_id=crops.media_id + f" {kind}", label=1, method=kind, forge=kind)
 
 
-def inputs_of(dataset: Dataset) -> dict[str, str]:
-    """sha256 of the folds, and of the crops of their media where they are there (others may come and go)."""
+def inputs_of(dataset: Dataset, *, copies: bool = False) -> dict[str, str]:
+    """sha256 of the folds, and of the crops of their media where they are there (others may come and go); and of what
+    shaped their reconstructions, where these are trained on."""
     inputs = {"folds": sha256(dataset.folds_path)}
     if dataset.faces_path.is_file():
         faces = dataset.faces()
         inputs["faces"] = rows_digest(faces[faces.media_id.isin(dataset.folds.media_id)])
-    return inputs
+    made = read_provenance(dataset.forgeries_path) if copies else None
+    return inputs | ({"forged": digest(made.to_json())} if made else {})
