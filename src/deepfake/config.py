@@ -74,7 +74,7 @@ class Config:
         for key, value in (("name", self.name), ("data.name", self.data.name)):
             if value and not re.fullmatch(r"[\w][\w.+-]*", value):
                 raise UserError(f"{key}={value}; allowed: letters, digits and _ . + - (it names a folder)")
-        for key in ("jpeg_quality_range", "blur_sigma_range"):
+        for key in ("jpeg_quality_range", "blur_sigma_range", "sizes"):
             low, high = getattr(self.augment, key)
             if low > high:
                 raise UserError(f"augment.{key}={low},{high}: the first must not be above the second")

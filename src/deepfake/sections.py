@@ -122,6 +122,12 @@ class ModelConfig:
 @dataclass(frozen=True)
 class AugmentConfig:
     random_crop: int = knob(0, "side of a random window that training sees instead of the middle, px; 0 = off", low=0)
+    sizes: tuple[float, float] = knob(
+        (1.0, 1.0),
+        "range of factors by which half of the crops are shrunk or enlarged before training takes its window",
+        low=0.05,
+        high=8,
+    )
     min_area: float = knob(
         1.0, "smallest share of the area that a random, resized window shows; 1 = off", low=0.01, high=1
     )

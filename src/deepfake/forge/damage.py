@@ -33,6 +33,15 @@ def damage(picture_HW3: Image, rng: np.random.Generator) -> Image:
     return picture_HW3
 
 
+def rescaled(picture_HW3: Image, factor: float, rng: np.random.Generator, *, least: int = 1) -> Image:
+    """The picture at that share of its size, by one of several filters; the shorter side stays at `least` px or above,
+    where it was. Shape: (h, w, 3)."""
+    height, width = picture_HW3.shape[:2]
+    factor = max(factor, min(1.0, least / min(height, width)))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(picture_HW3, size, interpolation=int(rng.choice(DOWN if factor < 1 else UP)))
+
+
 def shrink_and_enlarge(picture_HW3: Image, rng: np.random.Generator) -> Image:
     """Down to 0.4 to 0.95 of the size, and up again."""
     height, width = picture_HW3.shape[:2]

@@ -76,6 +76,8 @@ class CropDataset(Dataset):
 
     random_crop: side, px, of a random window that is shown instead of the middle; 0 = off. The window is taken from the
     resized crop or, without resize, from the whole stored one.
+    sizes: range of factors by which half of the crops are shrunk or enlarged before, by one of several filters, not below
+    the window's side.
     augment: what is done last.
     twins: (N,) row of the real crop that a fake's crop is aligned with, or -1.
     pair_mixup: probability that a fake becomes λ * fake + (1 - λ) * twin, with λ from Beta(alpha, alpha), and its
@@ -99,6 +101,7 @@ class CropDataset(Dataset):
         windows: int = 1,
         window_choice: str = "spread",
         random_crop: int = 0,
+        sizes: tuple[float, float] = (1.0, 1.0),
         augment: Augment | None = None,
         seed: int = 0,
         landmarks: np.ndarray | None = None,
@@ -127,6 +130,7 @@ class CropDataset(Dataset):
         self.windows = windows
         self.window_choice = window_choice
         self.random_crop = random_crop
+        self.sizes = sizes
         self.augment = augment
         self.seed = seed
         self.landmarks = landmarks
@@ -218,6 +222,9 @@ class CropDataset(Dataset):
     def _sized(self, crop_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.resize:
             crop_HWC = _resize_shorter(crop_HWC, self.image_size, self.interpolation)
+        if self.sizes != (1.0, 1.0) and rng.random() < 0.5:
+            factor = float(np.exp(rng.uniform(*np.log(self.sizes))))
+            crop_HWC = rescaled(crop_HWC, factor, rng, least=self.random_crop or self.image_size)
         if self.random_crop:
             return random_window(crop_HWC, self.random_crop, rng)
         return windows_of(crop_HWC, self.image_size)[0]

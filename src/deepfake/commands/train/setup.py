@@ -102,7 +102,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
     check_window(cfg, spec)
     settings = dataclasses.asdict(cfg.augment)
     in_batches = {"mixup", "cutmix"}
-    before = {"random_crop", "pair_mixup", "pair_mixup_alpha", "erase_parts", "erase_half"}
+    before = {"random_crop", "sizes", "pair_mixup", "pair_mixup_alpha", "erase_parts", "erase_half"}
     twins = aligned_twins(crops) if cfg.augment.pair_mixup else None
     if twins is not None:
         twins[crops.forge.to_numpy() != ""] = -1  # what is forged here is no picture yet
