@@ -120,7 +120,7 @@ def _call(sets: Sets, commands: list[str], *options: str) -> None:
     with open(sets.work / "log.txt", "a") as log:
         log.write(f"\n$ deepfake {' '.join(line[3:])}\n")
         log.flush()
-        if subprocess.run(line, cwd=sets.work, env=environment, stdout=log, stderr=log).returncode:
+        if subprocess.run(line, check=False, cwd=sets.work, env=environment, stdout=log, stderr=log).returncode:
             raise SystemExit(f"failed, see {sets.work / 'log.txt'}: deepfake {' '.join(line[3:])}")
 
 

@@ -30,7 +30,7 @@ FLOORS: dict[str, set[str]] = {
     "settings": WORDS | set(ROOMS) | {"workspace", "pipeline", "config", "knobs", "arguments"},
     "commands": WORDS
     | set(ROOMS)
-    | {"workspace", "pipeline", "config", "knobs", "sections", "settings", "arguments", "model"},
+    | {"workspace", "pipeline", "config", "knobs", "sections", "training_sections", "settings", "arguments", "model"},
 }
 MOST_CFG = 50  # functions of commands/ that may take the configuration
 

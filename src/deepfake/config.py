@@ -11,7 +11,6 @@ from pathlib import Path
 from deepfake.errors import UserError
 from deepfake.knobs import Knob, check, knob, knobs
 from deepfake.sections import (
-    AugmentConfig,
     BlendConfig,
     CropConfig,
     DataConfig,
@@ -20,14 +19,11 @@ from deepfake.sections import (
     FoldsConfig,
     ForgeConfig,
     InferConfig,
-    ModelConfig,
-    OptimConfig,
     PathsConfig,
-    PhaseConfig,
     SubmitConfig,
-    TrainConfig,
 )
 from deepfake.tables import FRONT_NAMES, VIEW_NAMES
+from deepfake.training_sections import AugmentConfig, ModelConfig, OptimConfig, PhaseConfig, TrainConfig
 
 AUTO_VIEWS = ["auto"]  # infer.tta: those that pay, by the out-of-fold logits
 

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 from pipeline import TINY
 
-from deepfake.forge.spectrum import energies
-
 STEPS = "forge.steps=3"
 
 
@@ -31,8 +29,8 @@ def test_every_real_crop_of_the_training_is_reconstructed(deepfake, here: Path, 
         real = reals[(reals.media_id == row.media_id) & (reals.frame_idx == row.frame_idx)].path.iloc[0]
         made, own = cv2.imread(str(folder / row.path)), cv2.imread(str(folder / real))
         assert made.shape == own.shape and (made != own).mean() > 0.2
-        finest = [np.log(energies(one)[:, 20:30] + 1e-3) for one in (made, own)]
-        assert np.abs(finest[0] - finest[1]).mean() < 0.35  # as sharp, though after three steps it is a blur
+        sharp, wanted = (cv2.Laplacian(one.astype(np.float32), cv2.CV_32F).std() for one in (made, own))
+        assert 0.6 < sharp / wanted < 1.5  # after three steps it is a blur of a fifth
 
     again = deepfake("forge", f"data.root={demo_root}", *TINY, STEPS)
     assert again.status == 0 and "up to date" in again.output

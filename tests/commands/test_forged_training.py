@@ -22,9 +22,11 @@ from deepfake.commands.train.crops import held_out_media, unseen_names, with_for
 from deepfake.commands.train.setup import DONORS, _donors
 from deepfake.errors import UserError
 from deepfake.forge.kinds import Forgery
-from deepfake.learn import data as data_module
+from deepfake.forge.reconstruct import encoded_like
+from deepfake.learn import forging as forging_module
 from deepfake.learn.augment import build_augment
 from deepfake.learn.data import CropDataset
+from deepfake.learn.forging import Forging
 from deepfake.score.blending import Blend
 from deepfake.score.calibrate import rows_of_share
 from deepfake.tables import FORGERIES, HELD_OUT, LANDMARKS, OOF
@@ -95,18 +97,20 @@ def everything(probability):
 @pytest.mark.parametrize("chance", [0.5, 1.0])
 def test_with_a_forgery_that_changes_nothing_real_and_fake_are_the_same_to_the_bit(tmp_path: Path, monkeypatch, chance):
     """Under all augmentation and damage, in every epoch: whatever tells them apart is the forgery's."""
-    monkeypatch.setattr(data_module, "forge", lambda kind, real, rng, donor: Forgery(real.crop_HW3.copy(), None))
+    monkeypatch.setattr(forging_module, "forge", lambda kind, real, rng, donor: Forgery(real.crop_HW3.copy(), None))
     picture = np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "real.png"), picture)
+    rows = 1 + len(FORGERIES)
+    five = np.tile(np.array([[25, 20], [45, 20], [35, 32], [28, 42], [42, 42]], np.float32), (rows, 1, 1))
     data = CropDataset(
         [tmp_path / "real.png"] * (1 + len(FORGERIES)),
-        np.array([0, 1, 1, 1]),
+        np.array([0, *[1] * len(FORGERIES)]),
         **{"image_size": 48, "interpolation": "bilinear", "resize": False, "random_crop": 32},
         **{"augment": everything(chance), "erase_parts": 0.3, "erase_half": 0.3},
-        landmarks=np.tile(np.array([[25, 20], [45, 20], [35, 32], [28, 42], [42, 42]], np.float32), (4, 1, 1)),
-        **{"forge": ["", *FORGERIES], "reals": np.zeros(4, int), "donors": np.zeros((4, 1), int)},
+        landmarks=five,
+        forging=Forging.of(["", *FORGERIES], np.zeros(rows, int), five, np.zeros((rows, 1), int)),
     )
-    shown = [[data[epoch, row][0].numpy() for row in range(4)] for epoch in range(25)]
+    shown = [[data[epoch, row][0].numpy() for row in range(rows)] for epoch in range(25)]
     assert all((real == fake).all() for real, *fakes in shown for fake in fakes)
     assert len({real.tobytes() for real, *_ in shown}) > 20
 
@@ -131,14 +135,19 @@ def test_nothing_but_pixels_tells_forgeries_from_reals(tmp_path: Path) -> None:
         picture = 128 + 400 * cv2.GaussianBlur(rng.normal(0, 1, (side, side, 3)), (0, 0), 6)
         cv2.imwrite(str(path), picture.clip(0, 255).astype(np.uint8), flags)
         rows.append({"media_id": path.name, "label": 0, "method": "", "path": path.name})
-    table = with_forgeries(pd.DataFrame(rows).assign(**dict(zip(POINTS, five.ravel()))), FORGERIES, share=1, seed=0)
+    table = pd.DataFrame(rows).assign(**dict(zip(POINTS, five.ravel())))
+    for path in table.path:
+        picture = cv2.imread(str(tmp_path / path))[..., ::-1]
+        (tmp_path / f"made_{path}").write_bytes(encoded_like(255 - picture, tmp_path / path))
+    table = with_forgeries(table.assign(reconstruction="made_" + table.path), FORGERIES, share=1, seed=0)
     reals = table.real.to_numpy()
+    landmarks = np.tile(five.astype(np.float32), (len(table), 1, 1))
     data = CropDataset(
         [tmp_path / path for path in table.path],
         table.label.to_numpy(),
         **{"image_size": 64, "interpolation": "bilinear", "augment": everything(0.3)},
-        landmarks=np.tile(five.astype(np.float32), (len(table), 1, 1)),
-        **{"forge": table.forge.tolist(), "reals": reals, "donors": (reals[:, None] + 1) % 24},
+        landmarks=landmarks,
+        forging=Forging.of(table.forge.tolist(), reals, landmarks, (reals[:, None] + 1) % 24),
     )
     seen = np.array([storage(tmp_path / table.path[row], data[0, row][0]) for row in range(len(table))])
     assert len(np.unique(seen, axis=0)) > 20  # the files differ, and say nothing
@@ -183,7 +192,10 @@ def test_a_run_trains_with_forgeries_and_keeps_its_prior(deepfake, cut_people: P
 def test_an_unknown_kind_is_named(deepfake, demo_root: Path) -> None:
     done = deepfake("train", f"data.root={demo_root}", "train.forge=[upsampel]")
     assert done.status == 2
-    assert "train.forge=upsampel; allowed: self_blend, swap, upsample. Did you mean 'upsample'?" in done.output
+    assert (
+        "train.forge=upsampel; allowed: self_blend, swap, upsample, reconstruct. Did you mean 'upsample'?"
+        in done.output
+    )
 
 
 def test_methods_are_dealt_to_the_folds_in_turn_the_most_frequent_first():

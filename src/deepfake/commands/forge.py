@@ -17,6 +17,7 @@ from deepfake.provenance import Provenance, is_current
 from deepfake.settings import dataset_of
 from deepfake.tables import FORGED
 from deepfake.workspace.dataset import Dataset
+from deepfake.workspace.forgeries import Forgeries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,10 +51,11 @@ def run(cfg: Config, chain: Chain) -> Dataset:
     if chain.names != ("forge",) and KIND not in cfg.train.forge:
         return dataset
     dataset.check_crops()
-    reals = dataset.real_crops()
+    forgeries = Forgeries(dataset)
+    reals = forgeries.reals()
     provenance = Provenance("forge", shaping(cfg, "forge", "seed"), {"reals": rows_digest(reals)})
-    if is_current(dataset.forgeries_path, provenance):
-        say("forge", f"up to date: {dataset.forgeries_path}")
+    if is_current(forgeries.path, provenance):
+        say("forge", f"up to date: {forgeries.path}")
         return dataset
     tables = []
     names = _coder_names(cfg.forge.steps, cfg.forge.vae)
@@ -61,8 +63,8 @@ def run(cfg: Config, chain: Chain) -> Dataset:
         state = digest(provenance.to_json() | {"coder": name})
         workshop = _workshop(dataset, reals, name, steps=cfg.forge.steps, seed=cfg.seed, state=state)
         tables.append(_reconstructed(workshop, dataset, reals[number :: len(names)]))
-    table = FORGED.write(pd.concat(tables, ignore_index=True), dataset.forgeries_path, provenance)
-    say("forge", f"{len(table)} reconstructions of {len(reals)} real crops → {dataset.forgeries_path}")
+    table = FORGED.write(pd.concat(tables, ignore_index=True), forgeries.path, provenance)
+    say("forge", f"{len(table)} reconstructions of {len(reals)} real crops → {forgeries.path}")
     return dataset
 
 
@@ -78,7 +80,7 @@ def _coder_names(steps: int, vaes: list[str]) -> list[str]:
 def _reconstructed(workshop: Workshop, dataset: Dataset, reals: pd.DataFrame) -> pd.DataFrame:
     """An autoencoder's rows of the table, its pictures written; those that lie there are kept."""
     rows = reals.assign(coder=workshop.name)
-    made = [(workshop.folder / path).with_suffix(".png") for path in reals.path]
+    made = [workshop.folder / path for path in reals.path]
     rows["path"] = [path.relative_to(dataset.folder).as_posix() for path in made]
     left = [pair for pair in zip(reals.path, reals.file, made) if not pair[2].is_file()]
     label = workshop.name.rsplit("/", 1)[-1]
@@ -99,18 +101,15 @@ class Workshop:
     coder: nn.Module
 
     def reconstruct(self, real: Path, file: Path, made: Path) -> None:
-        """Write the reconstruction of a crop, as sharp as that, and saved as its file was."""
-        import cv2
-
-        from deepfake.forge.reconstruct import with_detail_of, with_history
+        """Write the reconstruction of a crop, as sharp as that, and saved as its file was, and the crop itself."""
+        from deepfake.forge.reconstruct import encoded_like, with_detail_of, with_history
         from deepfake.learn.coder import reconstruct
         from deepfake.learn.data import read_crop
-        from deepfake.media.store import png_flags
 
         crop = read_crop(real)
         picture = with_history(with_detail_of(reconstruct(self.coder, crop, self.device), crop), file)
         with replacing(made) as temporary:
-            cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), png_flags())
+            temporary.write_bytes(encoded_like(picture, real))
 
 
 def _workshop(dataset: Dataset, reals: pd.DataFrame, name: str, *, steps: int, seed: int, state: str) -> Workshop:
@@ -123,7 +122,7 @@ def _workshop(dataset: Dataset, reals: pd.DataFrame, name: str, *, steps: int, s
 
     prepare_process()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    folder = dataset.forged / (name.replace("/", "_").strip("._") or "vae")
+    folder = Forgeries(dataset).folder / (name.replace("/", "_").strip("._") or "vae")
     weights, record = folder / "coder.safetensors", folder / "coder.json"
     is_there = record.is_file() and read_json(record).get("state") == state
     if not is_there and folder.exists():

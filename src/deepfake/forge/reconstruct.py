@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfake.forge.arrays import Array, Image, to_image
 from deepfake.forge.spectrum import cosines, energies, from_cosines, give_energies
@@ -30,19 +31,34 @@ def with_detail_of(made_HW3: Array, real_HW3: Image) -> Image:
 def with_history(made_HW3: Image, file: Path) -> Image:
     """The picture after it was saved as the real picture's own file was: with its quantisation tables and subsampling,
     where that file is a JPEG of this size; else as it is."""
+    data = _as_jpeg_of(made_HW3, file, same_size=True)
+    return made_HW3 if data is None else cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def encoded_like(made_HW3: Image, crop: Path) -> bytes:
+    """The bytes of a file as the stored crop's: a JPEG of the same tables, or of the same kind and without loss."""
+    data = _as_jpeg_of(made_HW3, crop, same_size=False)
+    if data is None:
+        flags = [cv2.IMWRITE_WEBP_QUALITY, 101] if crop.suffix == ".webp" else []  # above 100 = lossless
+        _, data = cv2.imencode(crop.suffix, cv2.cvtColor(made_HW3, cv2.COLOR_RGB2BGR), flags)
+    return data.tobytes()
+
+
+def _as_jpeg_of(made_HW3: Image, file: Path, *, same_size: bool) -> NDArray[np.uint8] | None:
+    """The bytes of a JPEG with a file's tables and subsampling; None where that is none, or of another size."""
     from PIL import Image as Files
     from PIL import JpegImagePlugin, UnidentifiedImageError
 
     try:
         with Files.open(file) as real:
-            if real.format != "JPEG" or real.size != made_HW3.shape[1::-1]:
-                return made_HW3
+            if real.format != "JPEG" or (same_size and real.size != made_HW3.shape[1::-1]):
+                return None
             tables, sampling = real.quantization, JpegImagePlugin.get_sampling(real)
     except (OSError, UnidentifiedImageError):  # a video
-        return made_HW3
+        return None
     with io.BytesIO() as held:
         Files.fromarray(made_HW3).save(held, "JPEG", qtables=tables, subsampling=max(sampling, 0))
-        return np.asarray(Files.open(held).convert("RGB"))
+        return np.frombuffer(held.getvalue(), np.uint8)
 
 
 def mixed(made_HW3: Image, real_HW3: Image, rng: np.random.Generator) -> Image:

@@ -7,6 +7,7 @@ real pictures from their own reconstructions finds such pictures (aligned pairs:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,10 +89,10 @@ class Coder(nn.Module):
         super().__init__()
         full, *widths = WIDTHS[: spec.halvings + 1]
         encoder: list[nn.Module] = [nn.PixelUnshuffle(2), _conv(12, widths[0])]
-        for wide, wider in zip(widths, widths[1:]):
+        for wide, wider in itertools.pairwise(widths):
             encoder += [nn.SiLU(), _conv(wide, wider, 4, 2), _Residual(wider)]
         decoder: list[nn.Module] = [nn.Conv2d(spec.latent + 3, widths[-1], 1), _Residual(widths[-1])]
-        for wide, narrow in zip(widths[::-1], widths[-2::-1]):
+        for wide, narrow in itertools.pairwise(widths[::-1]):
             decoder += [*ENLARGE[spec.enlarge](wide, narrow), _Residual(narrow)]
         decoder += [nn.SiLU(), *ENLARGE[spec.enlarge](widths[0], full), nn.SiLU(), _conv(full, full), nn.SiLU()]
         self.encoder = nn.Sequential(*encoder, nn.SiLU(), nn.Conv2d(widths[-1], spec.latent, 1))

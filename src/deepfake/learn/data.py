@@ -14,9 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from deepfake.errors import UserError
 from deepfake.forge.damage import damage, rescaled
-from deepfake.forge.kinds import KINDS, forge
-from deepfake.forge.points import Face
 from deepfake.learn.augment import Augment, erase_half, erase_part
+from deepfake.learn.forging import Forging
 from deepfake.learn.sampling import EpochBatches, Key
 from deepfake.learn.windows import packed, random_window
 from deepfake.learn.windows import windows as windows_of
@@ -76,17 +75,15 @@ class CropDataset(Dataset):
 
     random_crop: side, px, of a random window that is shown instead of the middle; 0 = off. The window is taken from the
     resized crop or, without resize, from the whole stored one.
-    sizes: range of factors by which half of the crops are shrunk or enlarged before, by one of several filters, not below
-    the window's side.
+    sizes: range of factors by which half of the crops are shrunk or enlarged before, by one of several filters, not
+    below the window's side.
     augment: what is done last.
     twins: (N,) row of the real crop that a fake's crop is aligned with, or -1.
     pair_mixup: probability that a fake becomes λ * fake + (1 - λ) * twin, with λ from Beta(alpha, alpha), and its
     target λ.
     erase_parts, erase_half: probabilities of black patches; a crop has one of the two at most. landmarks: (N, 5, 2), px
     of the stored crop, say where the patches lie; NaN = unknown.
-    forge: (N,) the kind of forgery (see forge.kinds) that is made of each crop, "" = none.
-    donors: (N, K) rows of real crops of other people: one of them lends its face where the kind needs one; -1 = none.
-    reals: (N,) the row of the real crop that each is made from, else its own: the two have the same random changes.
+    forging: what is made of which crop. A forgery and its real have the same random changes.
     second_view: crops have 6 channels, the crop and the same one damaged once more (see forge.damage).
     """
 
@@ -110,9 +107,7 @@ class CropDataset(Dataset):
         pair_mixup_alpha: float = 0.5,
         erase_parts: float = 0.0,
         erase_half: float = 0.0,
-        forge: Sequence[str] | None = None,
-        donors: np.ndarray | None = None,
-        reals: np.ndarray | None = None,
+        forging: Forging | None = None,
         second_view: bool = False,
     ) -> None:
         if resize and random_crop > image_size:
@@ -139,9 +134,7 @@ class CropDataset(Dataset):
         self.pair_mixup_alpha = pair_mixup_alpha
         self.erase_parts = erase_parts
         self.erase_half = erase_half
-        self.forge = None if forge is None else np.array(forge, dtype=bytes)
-        self.donors = donors
-        self.reals = np.arange(len(self.paths)) if reals is None else reals
+        self.forging = forging
         self.second_view = second_view
 
     def __len__(self) -> int:
@@ -149,7 +142,7 @@ class CropDataset(Dataset):
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, np.float32, int]:
         epoch, row = key
-        seed = (self.seed, epoch, int(self.reals[row]))
+        seed = (self.seed, epoch, self._real(row))
         rng = np.random.default_rng(seed)
         crop_HWC, target = self._mixed(row, rng)
         crop_HWC = self._forged(crop_HWC, row, np.random.default_rng((*seed, row)))
@@ -163,7 +156,7 @@ class CropDataset(Dataset):
     def scored(self, row: int) -> list[torch.Tensor]:
         """images_NCHW uint8 of the crop's N windows; its target and row, N times. Nothing of them is random but what is
         forged, which is the same each time."""
-        rng = np.random.default_rng((self.seed, 0, int(self.reals[row]), row))
+        rng = np.random.default_rng((self.seed, 0, self._real(row), row))
         images_NHWC = prepare_crop(
             self._forged(self._stored(row), row, rng),
             self.image_size,
@@ -188,26 +181,11 @@ class CropDataset(Dataset):
                 return cv2.addWeighted(crop_HWC, share, real_HWC, 1 - share, 0), np.float32(share)
         return crop_HWC, self.labels[row]
 
+    def _real(self, row: int) -> int:
+        return row if self.forging is None else int(self.forging.reals[row])
+
     def _forged(self, crop_HWC: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
-        kind = self.forge[row].decode() if self.forge is not None else ""
-        if not kind:
-            return crop_HWC
-        real, other = self._face(crop_HWC, row), None
-        if KINDS[kind].needs_copy:  # which is what is stored of this row
-            real, other = self._face(self._stored(self.reals[row]), row), real
-        elif KINDS[kind].needs_donor:
-            other = self._donor(row, rng)
-        return forge(kind, real, rng, other).crop_HW3
-
-    def _face(self, crop_HWC: np.ndarray, row: int) -> Face:
-        return Face(crop_HWC, np.full((5, 2), np.nan) if self.landmarks is None else self.landmarks[row])
-
-    def _donor(self, row: int, rng: np.random.Generator) -> Face | None:
-        rows = np.empty(0, int) if self.donors is None else self.donors[row][self.donors[row] >= 0]
-        if not len(rows):
-            return None
-        donor = int(rng.choice(rows))
-        return self._face(self._stored(donor), donor)
+        return crop_HWC if self.forging is None else self.forging.forged(crop_HWC, row, self._stored, rng)
 
     def _erased(self, crop_HWC: np.ndarray, row: int, rng: np.random.Generator) -> np.ndarray:
         draw = rng.random()  # one for both, so that no crop loses a part and then half of what is left

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.contract import Table
 from deepfake.errors import UserError
-from deepfake.files import digest, rows_digest, sha256
+from deepfake.files import digest, sha256
 from deepfake.machine import alone
 from deepfake.provenance import Provenance, differences, is_current, provenance_path, read_provenance
-from deepfake.tables import EXTRACTED, FACE_KEY, FACES, FOLDS, FORGED, MEDIA, PROBLEMS
+from deepfake.tables import EXTRACTED, FACES, FOLDS, MEDIA, PROBLEMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,15 +61,6 @@ class Dataset:
         """A folder for each medium's crops."""
         return self.folder / "crops"
 
-    @property
-    def forged(self) -> Path:
-        """A folder for each autoencoder: its weights and its reconstructions."""
-        return self.folder / "forged"
-
-    @property
-    def forgeries_path(self) -> Path:
-        return self.folder / "forged.parquet"
-
     def problems_path(self, command: str) -> Path:
         """What failed in a command, and why."""
         return self.folder / f"{command}_problems.csv"
@@ -91,23 +82,6 @@ class Dataset:
     def faces(self) -> pd.DataFrame:
         """The faces table, which is large: read each time, and never kept."""
         return FACES.read(self.faces_path)
-
-    def real_crops(self) -> pd.DataFrame:
-        """The real training media's crops: key and path of the faces table, and `file`, which each was cut from."""
-        files = self.media[(self.media.split == "train") & (self.media.label == 0)].set_index("media_id").path
-        faces = self.faces()
-        crops = faces[faces.media_id.isin(files.index) & faces.found].reset_index(drop=True)
-        if crops.empty:
-            raise UserError(f"{self.name} has no crop of a real training medium to reconstruct: see extract's counts")
-        return crops[[*FACE_KEY, "path"]].assign(file=crops.media_id.map(files))
-
-    def forgeries(self) -> pd.DataFrame:
-        """The table of reconstructions. UserError where there is none, or it is of other crops than are there now."""
-        made = read_provenance(self.forgeries_path)
-        if made is None or made.inputs.get("reals") != rows_digest(self.real_crops()):
-            what = "has no reconstructions" if made is None else "has reconstructions of other crops"
-            raise UserError(f"{self.name} {what}, which train.forge=[reconstruct] asks for: run forge first")
-        return FORGED.read(self.forgeries_path)
 
     @cached_property
     def folds(self) -> pd.DataFrame:

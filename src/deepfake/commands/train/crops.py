@@ -10,6 +10,7 @@ from deepfake.files import digest, rows_digest, sha256
 from deepfake.provenance import read_provenance
 from deepfake.tables import FACE_KEY, FORGERIES, LANDMARK_COLUMNS
 from deepfake.workspace.dataset import Dataset
+from deepfake.workspace.forgeries import Forgeries
 from deepfake.workspace.run import FULL
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def check_fakes(dataset: Dataset, forge: list[str], hold_out: str) -> None:
 
 def labelled_crops(dataset: Dataset, *, copies: bool = False) -> pd.DataFrame:
     """The faces table's rows of labelled training media, with label, method, source_id, origin and fold; with `copies`
-    also `reconstruction`, the file of that. UserError when extraction has not seen some of them; those that it could not
-    read are said."""
+    also `reconstruction`, the file of that. UserError when extraction has not seen some of them; those that it could
+    not read are said."""
     from deepfake.sources.base import origin_of
 
     folds, faces = dataset.folds, dataset.faces()
@@ -55,7 +56,7 @@ def labelled_crops(dataset: Dataset, *, copies: bool = False) -> pd.DataFrame:
     if len(lost):
         say("train", f"{len(lost)} media of the folds have no crops, see extract_problems.csv: {listed(lost)}")
     if copies:
-        made = dataset.forgeries().rename(columns={"path": "reconstruction"})
+        made = Forgeries(dataset).table().rename(columns={"path": "reconstruction"})
         crops = crops.merge(made[[*FACE_KEY, "reconstruction"]], on=list(FACE_KEY), how="left")
     return crops
 
@@ -234,5 +235,5 @@ def inputs_of(dataset: Dataset, *, copies: bool = False) -> dict[str, str]:
     if dataset.faces_path.is_file():
         faces = dataset.faces()
         inputs["faces"] = rows_digest(faces[faces.media_id.isin(dataset.folds.media_id)])
-    made = read_provenance(dataset.forgeries_path) if copies else None
+    made = read_provenance(Forgeries(dataset).path) if copies else None
     return inputs | ({"forged": digest(made.to_json())} if made else {})

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.config import Config
 from deepfake.errors import UserError
-from deepfake.sections import CropConfig, PhaseConfig
+from deepfake.sections import CropConfig
 from deepfake.tables import LANDMARKS
+from deepfake.training_sections import PhaseConfig
 
 DONORS = 8  # of the nearest poses, from which each epoch draws one
 
@@ -97,6 +98,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
     are not there."""
     from deepfake.forge.kinds import KINDS
     from deepfake.learn.augment import build_augment
+    from deepfake.learn.forging import Forging
     from deepfake.learn.pairs import aligned_twins
 
     check_window(cfg, spec)
@@ -115,6 +117,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
     asks_landmarks = cfg.augment.erase_parts or cfg.augment.erase_half or needs_faces
     landmarks = _landmarks(cfg.crop, crops) if asks_landmarks else None
     needs_donors = any(KINDS[kind].needs_donor for kind in cfg.train.forge)
+    donors = _donors(crops, landmarks) if landmarks is not None and needs_donors else None
     return crop_data(
         folder,
         crops,
@@ -123,9 +126,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
         augment=build_augment(**{name: value for name, value in settings.items() if name not in in_batches | before}),
         landmarks=landmarks,
         twins=twins,
-        forge=crops.forge.tolist(),
-        donors=_donors(crops, landmarks) if needs_donors and landmarks is not None else None,
-        reals=crops.real.to_numpy(),
+        forging=Forging.of(crops.forge.tolist(), crops.real.to_numpy(), landmarks, donors),
         second_view=cfg.train.consistency > 0,
         **{name: settings[name] for name in before},
     )
@@ -134,13 +135,14 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
 def validation_data(crop: CropConfig, folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int) -> CropDataset:
     """Crops as a model sees them in validation; the fakes among them that are made from reals are always the same."""
     from deepfake.forge.kinds import KINDS
+    from deepfake.learn.forging import Forging
 
-    forge, reals = crops.forge.tolist(), crops.real.to_numpy()
-    kinds = [KINDS[name] for name in {*forge} - {""}]
+    kinds = [KINDS[name] for name in {*crops.forge} - {""}]
     landmarks = _landmarks(crop, crops) if any(kind.needs_face for kind in kinds) else None
-    needs_donors = landmarks is not None and any(kind.needs_donor for kind in kinds)
-    donors = _donors(crops, landmarks) if needs_donors else None
-    return crop_data(folder, crops, spec, seed=seed, forge=forge, reals=reals, landmarks=landmarks, donors=donors)
+    needs_donors = any(kind.needs_donor for kind in kinds)
+    donors = _donors(crops, landmarks) if landmarks is not None and needs_donors else None
+    forging = Forging.of(crops.forge.tolist(), crops.real.to_numpy(), landmarks, donors)
+    return crop_data(folder, crops, spec, seed=seed, forging=forging)
 
 
 def crop_data(folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int, **training: Any) -> CropDataset:
