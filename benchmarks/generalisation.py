@@ -25,16 +25,18 @@ import pandas as pd
 from machine import RESULTS, hardware, python_path, table
 
 WHOLE = ("crop.mode=whole", "crop.size=0", "preset=cpu_small")
-NATIVE = ("model.resize=false", "model.image_size=256", "augment.random_crop=112", "train.epochs=12")
-CALM = (*NATIVE, "train.label_smoothing=0.1", "augment.damage=0.5")
-ROWS: dict[str, tuple[str, ...]] = {
-    "resized to 192 px, flips and windows": ("model.resize=true", "model.image_size=192", "augment.random_crop=144"),
-    "native windows": NATIVE,
-    "+ damage, smoothing": CALM,
-    "+ half of the fakes upsample": (*CALM, "train.forge=[upsample]"),
-    "+ half of the fakes reconstruct": (*CALM, "train.forge=[reconstruct]"),
-    "+ half of the fakes both": (*CALM, "train.forge=[upsample,reconstruct]"),
-    "reals alone": (*CALM, "train.forge=[upsample,reconstruct]", "train.forge_share=1"),
+CALM = ("model.resize=false", "model.image_size=256", "train.epochs=6", "train.label_smoothing=0.1")
+SMALL, LARGE = "augment.random_crop=160", "augment.random_crop=192"
+FORGED = (*CALM, LARGE, "model.windows=5", "augment.damage=0.5", "train.forge=[upsample,reconstruct]")
+SIZED = (*FORGED, "augment.sizes=[0.5,1.25]")
+ROWS: dict[str, tuple[str, ...]] = {  # by the name of the run
+    "today": (),
+    "native": (*CALM, SMALL),
+    "damaged": (*CALM, SMALL, "augment.damage=0.5"),
+    "forged": FORGED,
+    "sized": SIZED,
+    "median": (*SIZED, "model.front=rgb+median"),
+    "reals": (*SIZED, "train.forge_share=1"),
 }
 
 
@@ -58,7 +60,7 @@ def main() -> None:
     parser.add_argument("--reals", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--model", default="tf_efficientnet_lite0")
-    parser.add_argument("--rows", default=",".join(str(number) for number in range(len(ROWS))))
+    parser.add_argument("--rows", default=",".join(ROWS))
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--fold", default="0")
     parser.add_argument("--work", type=Path, default=Path("generalisation"))
@@ -67,8 +69,8 @@ def main() -> None:
     common += (f"model.weights={asked.weights.resolve()}",) if asked.weights else ()
     sets = Sets(asked.train.resolve(), _named(asked.test), _named(asked.reals), asked.work.resolve(), common)
     sets.work.mkdir(parents=True, exist_ok=True)
-    names = [list(ROWS)[int(number)] for number in asked.rows.split(",")]
-    cells = {name: [run_cell(sets, name, int(seed)) for seed in asked.seeds.split(",")] for name in names}
+    rows = asked.rows.split(",")
+    cells = {row: [run_cell(sets, row, int(seed)) for seed in asked.seeds.split(",")] for row in rows}
     text = page(sets, cells)
     print(text)
     (RESULTS / f"generalisation-{sets.train.name}.md").write_text(text)
@@ -80,7 +82,7 @@ def _named(pairs: list[str]) -> dict[str, Path]:
 
 def run_cell(sets: Sets, row: str, seed: int) -> dict[str, dict[str, float]]:
     """The figures of a row under a seed: of the out-of-fold media and of each set."""
-    name = f"row{list(ROWS).index(row)}-seed{seed}"
+    name = f"{row}-seed{seed}"
     _call(
         sets, ["index", "folds", "extract", "forge", "train"], f"data.root={sets.train}", *WHOLE, *sets.common,
         *ROWS[row], f"seed={seed}", f"name={name}",
@@ -100,7 +102,7 @@ def run_cell(sets: Sets, row: str, seed: int) -> dict[str, dict[str, float]]:
 
 
 def _of_set(rows: list[dict]) -> dict[str, float]:
-    whole, *parts = [row for row in rows if row.get("part", "generator") == "generator"] or rows
+    whole, *parts = rows
     parts = parts or [whole]
     return {
         "auc": whole["auc"],
@@ -114,7 +116,7 @@ def _of_set(rows: list[dict]) -> dict[str, float]:
 
 
 def _call(sets: Sets, commands: list[str], *options: str) -> None:
-    """Commands in the work folder; what they say goes to its log."""
+    """Commands in the work folder; what they say goes to its log, one call after the other."""
     line = [sys.executable, "-m", "deepfake", *commands, *options]
     environment = os.environ | {"PYTHONPATH": python_path()}
     with open(sets.work / "log.txt", "a") as log:

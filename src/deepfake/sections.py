@@ -88,7 +88,7 @@ class FoldsConfig:
 
 @dataclass(frozen=True)
 class ForgeConfig:
-    steps: int = knob(500, "steps for which each small autoencoder is trained on the data set's reals; 0 = none", low=0)
+    steps: int = knob(600, "steps for which each small autoencoder is trained on the data set's reals; 0 = none", low=0)
     vae: list[str] = knob(
         [], "autoencoders of diffusers (AutoencoderKL) that reconstruct the reals too: folders, or names on its hub"
     )

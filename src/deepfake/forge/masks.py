@@ -11,6 +11,7 @@ from deepfake.forge.arrays import Array, Image
 from deepfake.forge.points import FacePoints
 
 SHIFT_BITS = 4  # cv2 draws polygons in sixteenths of a pixel
+LEAST_PX = 4.0  # of a face unit: brows to chin are about 1.35
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def soft_mask(outline_K2: Array, px_per_unit: float, shape_HW: tuple[int, int], 
 
 
 def face_patch(frame_HW3: Image, points: FacePoints, mask: MaskParams) -> Patch | None:
-    """The mask of the inner face in the frame; None when the frame does not show it."""
+    """The mask of the inner face in the frame; None when the frame does not show it, or it is a few pixels large."""
+    if points.px_per_unit < LEAST_PX:
+        return None
     return soft_mask(points.outline_K2, points.px_per_unit, frame_HW3.shape[:2], mask)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor, nn
 
@@ -28,8 +30,6 @@ def load_vae(name: str, device: torch.device) -> Vae:
         from diffusers import AutoencoderKL
     except ImportError as error:
         raise UserError(f"forge.vae={name} needs diffusers, which is not installed: pip install diffusers") from error
-    import os
-
     hub, _, inner = (name, "", "") if os.path.isdir(name) or name.count("/") < 2 else name.rpartition("/")
     try:
         coder = AutoencoderKL.from_pretrained(hub, **({"subfolder": inner} if inner else {}))
