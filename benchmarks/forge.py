@@ -22,9 +22,9 @@ from machine import RESULTS, SOURCES, hardware, slug, table
 
 sys.path.insert(0, str(SOURCES))
 
-from deepfake.forge.kinds import KINDS, forge
-from deepfake.forge.points import Face
-from deepfake.forge.pose import nearest_poses
+from deepfake.forgery.kinds import KINDS, forge
+from deepfake.forgery.points import Face
+from deepfake.forgery.pose import nearest_poses
 
 SIDE, TIMED, ROUNDS, DONORS, BANDS = 256, 32, 9, 4, 8
 LIGHT, COLOUR = slice(0, 1 + BANDS), slice(1 + BANDS, None)  # of what `bands` tells

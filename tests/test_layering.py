@@ -20,8 +20,8 @@ TREES = {module: ast.parse(path.read_text()) for module, path in MODULES.items()
 
 BASE = {"errors", "files", "tables", "processes"}
 ROOMS: dict[str, set[str]] = {  # beside itself and the base
-    **{"media": set(), "forge": set(), "score": set(), "report": set(), "splits": set()},
-    **{"demo": {"forge"}, "learn": {"forge"}, "sources": {"demo"}},
+    **{"media": set(), "forgery": set(), "score": set(), "report": set(), "splits": set()},
+    **{"demo": {"forgery"}, "learn": {"forgery"}, "sources": {"demo"}},
 }
 WORDS = BASE | {"contract", "provenance", "console", "machine"}
 FLOORS: dict[str, set[str]] = {

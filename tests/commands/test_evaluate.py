@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from pipeline import TINY
 
-from deepfake.forge.conditions import jpeg, resize
+from deepfake.forgery.conditions import jpeg, resize
 from deepfake.pipeline.damaged import Damage
 
 
@@ -115,7 +115,7 @@ def conditions(monkeypatch):
         "jpeg 5": lambda picture_HW3, rng: jpeg(picture_HW3, rng, quality=5),
         "resize 0.3": lambda picture_HW3, rng: resize(picture_HW3, rng, scale=0.3),
     }
-    monkeypatch.setattr("deepfake.forge.conditions.CONDITIONS", few)
+    monkeypatch.setattr("deepfake.forgery.conditions.CONDITIONS", few)
     return few
 
 

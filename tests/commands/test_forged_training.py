@@ -21,8 +21,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from deepfake.commands.train.crops import held_out_media, unseen_names, with_forgeries, without_unseen
 from deepfake.commands.train.setup import DONORS, _donors
 from deepfake.errors import UserError
-from deepfake.forge.kinds import Forgery
-from deepfake.forge.reconstruct import encoded_like
+from deepfake.forgery.kinds import Forgery
+from deepfake.forgery.reconstruct import encoded_like
 from deepfake.learn import forging as forging_module
 from deepfake.learn.augment import build_augment
 from deepfake.learn.data import CropDataset

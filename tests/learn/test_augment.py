@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.forge.arrays import save_as_jpeg
+from deepfake.forgery.arrays import save_as_jpeg
 from deepfake.learn.augment import FRONTAL_XY, build_augment, erase_half, erase_part, stretch, zoom
 from deepfake.learn.frequency import mask_frequencies
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rendered import filmed
 
-from deepfake.forge.points import FIVE_TEMPLATE
+from deepfake.forgery.points import FIVE_TEMPLATE
 from deepfake.media.tracks import choose_tracks, link_faces
 
 NUM_FRAMES = 16

@@ -102,7 +102,7 @@ class Workshop:
 
     def reconstruct(self, real: Path, file: Path, made: Path) -> None:
         """Write the reconstruction of a crop, as sharp as that, and saved as its file was, and the crop itself."""
-        from deepfake.forge.reconstruct import encoded_like, with_detail_of, with_history
+        from deepfake.forgery.reconstruct import encoded_like, with_detail_of, with_history
         from deepfake.learn.coder import reconstruct
         from deepfake.learn.data import read_crop
 

@@ -11,7 +11,7 @@ import av
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Image
+from deepfake.forgery.arrays import Image
 
 PART_SUFFIX = ".part"  # of files that are still being written
 FIXED_MTIME_S = 1_700_000_000  # one date for all files: the order of writing says nothing

@@ -7,7 +7,7 @@ import numpy as np
 from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, ramp
 from deepfake.demo.identity import Identity
 from deepfake.demo.motion import HeadState
-from deepfake.forge.arrays import Array
+from deepfake.forgery.arrays import Array
 
 EYE_V = -0.12
 

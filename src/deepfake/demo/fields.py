@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array
+from deepfake.forgery.arrays import Array
 
 Rgb = tuple[float, float, float]
 

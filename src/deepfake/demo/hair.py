@@ -10,7 +10,7 @@ import numpy as np
 from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, ramp, strand_noise
 from deepfake.demo.identity import HairStyle, Identity
 from deepfake.demo.skin import CROWN_V, skull_radius
-from deepfake.forge.arrays import Array
+from deepfake.forgery.arrays import Array
 
 
 @dataclass(frozen=True)

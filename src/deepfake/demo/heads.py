@@ -19,8 +19,8 @@ from deepfake.demo.motion import HeadState
 from deepfake.demo.pose import Camera, bend, pose_matrix, texture_map
 from deepfake.demo.scene import paint_backdrop, paint_body
 from deepfake.demo.skin import paint_skin, skull_alpha
-from deepfake.forge.arrays import Array, Image
-from deepfake.forge.points import FacePoints, apply_affine, outline_template
+from deepfake.forgery.arrays import Array, Image
+from deepfake.forgery.points import FacePoints, apply_affine, outline_template
 
 TEXTURE_OVER_PICTURE = 1.4  # the texture is finer than the picture, so that bending it does not blur
 HEAD_U, HEAD_V = (-1.2, 1.2), (-1.75, 1.75)

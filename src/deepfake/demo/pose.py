@@ -9,8 +9,8 @@ import numpy as np
 
 from deepfake.demo.fields import Canvas
 from deepfake.demo.motion import HeadState
-from deepfake.forge.arrays import Array
-from deepfake.forge.points import apply_affine
+from deepfake.forgery.arrays import Array
+from deepfake.forgery.points import apply_affine
 
 JAW_FALL = 0.07  # face units of a wide open mouth, beside the opening that `paint_mouth` draws
 MAP_STEP_PX = 6  # the bending is smooth: it is computed on every sixth pixel and interpolated

@@ -29,11 +29,11 @@ from deepfake.demo.identity import Identity, dress_as, sample_identity
 from deepfake.demo.motion import Motion, sample_motion
 from deepfake.demo.pose import Camera
 from deepfake.demo.shots import DemoPlan, Shot, plan_shots
-from deepfake.forge.arrays import Image
-from deepfake.forge.face_decoder import sample_face_decoder, through_face_decoder
-from deepfake.forge.reenact import reenact, sample_reenact
-from deepfake.forge.self_blend import sample_self_blend, self_blend
-from deepfake.forge.swap import sample_swap, swap
+from deepfake.forgery.arrays import Image
+from deepfake.forgery.face_decoder import sample_face_decoder, through_face_decoder
+from deepfake.forgery.reenact import reenact, sample_reenact
+from deepfake.forgery.self_blend import sample_self_blend, self_blend
+from deepfake.forgery.swap import sample_swap, swap
 from deepfake.processes import context
 
 LISTING, TEST_LABELS, SUBMISSION, PLAN = "listing.csv", "test_labels.csv", "sample_submission.csv", "demo.json"

@@ -7,7 +7,7 @@ import numpy as np
 
 from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, ramp
 from deepfake.demo.identity import Identity, Pattern
-from deepfake.forge.arrays import Array
+from deepfake.forgery.arrays import Array
 
 
 def paint_backdrop(identity: Identity, height: int, width: int, rng: np.random.Generator) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from deepfake.demo.fields import Canvas, bump, colour, cover, fractal_noise, pair, ramp
 from deepfake.demo.identity import Identity, Skull
-from deepfake.forge.arrays import Array
+from deepfake.forgery.arrays import Array
 
 CROWN_V = -1.13  # top of the bare skull
 CHIN_V = 1.0

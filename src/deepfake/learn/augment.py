@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import save_as_jpeg
-from deepfake.forge.damage import damage
+from deepfake.forgery.arrays import save_as_jpeg
+from deepfake.forgery.damage import damage
 from deepfake.learn.frequency import mask_frequencies
 
 Augment = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
@@ -48,7 +48,7 @@ def build_augment(
     hflip, shift_scale_rotate, colour, grey, clahe, contrast, rescale, blur, noise, jpeg: probabilities. scale: largest
     relative change of size. rotate_deg: largest turn. min_area: the smallest share of the area that a random window
     shows; 1 = off. blur_sigma_range: px. Geometry comes first, then colour, and last the damage that re-uploading does:
-    rescale, blur, noise, with probability `damage` the chain of forge.damage, JPEG. With probability `frequency_mask`
+    rescale, blur, noise, with probability `damage` the chain of forgery.damage, JPEG. With probability `frequency_mask`
     mask_frequencies comes at the end.
     """
     A = _albumentations()

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from deepfake.errors import UserError
 from deepfake.files import replacing
-from deepfake.forge.arrays import Array, Image
+from deepfake.forgery.arrays import Array, Image
 
 WIDTHS = (24, 48, 64, 96)  # channels at full size, at a half, at a quarter, at an eighth
 LEARNING_RATE, CRITIC_LEARNING_RATE = 3e-3, 4e-4

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from deepfake.errors import UserError
-from deepfake.forge.damage import damage, rescaled
+from deepfake.forgery.damage import damage, rescaled
 from deepfake.learn.augment import Augment, erase_half, erase_part
 from deepfake.learn.forging import Forging
 from deepfake.learn.sampling import EpochBatches, Key
@@ -84,7 +84,7 @@ class CropDataset(Dataset):
     erase_parts, erase_half: probabilities of black patches; a crop has one of the two at most. landmarks: (N, 5, 2), px
     of the stored crop, say where the patches lie; NaN = unknown.
     forging: what is made of which crop. A forgery and its real have the same random changes.
-    second_view: crops have 6 channels, the crop and the same one damaged once more (see forge.damage).
+    second_view: crops have 6 channels, the crop and the same one damaged once more (see forgery.damage).
     """
 
     def __init__(

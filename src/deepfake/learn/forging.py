@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
-from deepfake.forge.kinds import KINDS, forge
-from deepfake.forge.points import Face
+from deepfake.forgery.arrays import Array, Image
+from deepfake.forgery.kinds import KINDS, forge
+from deepfake.forgery.points import Face
 
 Stored = Callable[[int], Image]
 """The stored crop of a row."""
@@ -21,7 +21,7 @@ class Forging:
     needs in place of that."""
 
     kinds: np.ndarray
-    """(N,) bytes: the kind of forgery (see forge.kinds), empty = none."""
+    """(N,) bytes: the kind of forgery (see forgery.kinds), empty = none."""
     reals: np.ndarray
     """(N,) the row of the real crop that each is made from, else its own: the two have the same random changes."""
     landmarks: Array | None = None

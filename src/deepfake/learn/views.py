@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
-from deepfake.forge.arrays import save_as_jpeg
+from deepfake.forgery.arrays import save_as_jpeg
 from deepfake.learn.models import Detector
 
 JPEG_QUALITY = 75

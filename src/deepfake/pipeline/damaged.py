@@ -134,7 +134,7 @@ class Damage:
         """The damaged crop's path and sharpness. Noise depends on the path alone."""
         import numpy as np
 
-        from deepfake.forge.conditions import CONDITIONS
+        from deepfake.forgery.conditions import CONDITIONS
         from deepfake.learn.data import read_crop
         from deepfake.media.sharpness import sharpness
         from deepfake.media.store import encode

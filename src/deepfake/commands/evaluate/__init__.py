@@ -203,7 +203,7 @@ def _parts(subject: Subject) -> list[Block]:
 
 def _robustness(subject: Subject, damaged: DamagedInference) -> None:
     """Score damaged crops, print the table, and write it to evaluation_robustness."""
-    from deepfake.forge.conditions import CONDITIONS
+    from deepfake.forgery.conditions import CONDITIONS
     from deepfake.score.evaluation import under_damage
 
     logits = {}

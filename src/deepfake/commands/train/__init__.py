@@ -151,7 +151,7 @@ def _check_model(cfg: Config) -> None:
 
 
 def _takes_copies(kinds: list[str]) -> bool:
-    from deepfake.forge.kinds import KINDS
+    from deepfake.forgery.kinds import KINDS
 
     return any(KINDS[kind].needs_copy for kind in kinds)
 

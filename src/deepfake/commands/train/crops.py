@@ -215,7 +215,7 @@ def _as_given(crops: pd.DataFrame) -> pd.DataFrame:
 
 def _forgeable(crops: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The crops of reals from which a fake of this kind can be made."""
-    from deepfake.forge.kinds import KINDS
+    from deepfake.forgery.kinds import KINDS
 
     reals = crops[crops.label == 0]
     if KINDS[kind].needs_copy:

@@ -96,7 +96,7 @@ def training_batches(cfg: Config, crops: pd.DataFrame, world: World) -> EpochBat
 def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpec) -> CropDataset:
     """Crops as training sees them; their paths are relative to the folder. UserError when settings ask for pairs that
     are not there."""
-    from deepfake.forge.kinds import KINDS
+    from deepfake.forgery.kinds import KINDS
     from deepfake.learn.augment import build_augment
     from deepfake.learn.forging import Forging
     from deepfake.learn.pairs import aligned_twins
@@ -134,7 +134,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
 
 def validation_data(crop: CropConfig, folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int) -> CropDataset:
     """Crops as a model sees them in validation; the fakes among them that are made from reals are always the same."""
-    from deepfake.forge.kinds import KINDS
+    from deepfake.forgery.kinds import KINDS
     from deepfake.learn.forging import Forging
 
     kinds = [KINDS[name] for name in {*crops.forge} - {""}]
@@ -167,7 +167,7 @@ def _donors(crops: pd.DataFrame, landmarks: np.ndarray) -> np.ndarray:
     where no real has another person's face beside it."""
     import numpy as np
 
-    from deepfake.forge.pose import nearest_poses
+    from deepfake.forgery.pose import nearest_poses
 
     reals = np.flatnonzero((crops.label.to_numpy() == 0) & (crops.forge.to_numpy() == ""))
     sources = crops.source_id.iloc[reals].factorize()[0]

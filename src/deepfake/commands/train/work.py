@@ -65,7 +65,7 @@ def resume(work: Work, trainer: Trainer) -> None:
     """Go on from last.pt, where there is one. UserError where the best weights, which are not in it, are lost, or where
     processes that train together do not see the same last.pt.
     """
-    from deepfake.forge.damage import missing_encoders
+    from deepfake.forgery.damage import missing_encoders
     from deepfake.learn.checkpoint import load_state
     from deepfake.learn.metadata import read_metadata
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.forge.arrays import Array, Image, to_image
-from deepfake.forge.spectrum import cosines, energies, from_cosines, give_energies
+from deepfake.forgery.arrays import Array, Image, to_image
+from deepfake.forgery.spectrum import cosines, energies, from_cosines, give_energies
 
 IN_PIXELS = IN_DCT = 0.2  # chances of being mixed with the real, in pixels or in coefficients (DDA: Chen et al., 2025)
 PIECE = 8  # side of the blocks of coefficients that are exchanged, as shares of the transform's side

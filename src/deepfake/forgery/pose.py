@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.forge.arrays import Array
-from deepfake.forge.points import normalised
+from deepfake.forgery.arrays import Array
+from deepfake.forgery.points import normalised
 
 PER_SOURCE = 4  # faces of a source that may be donors: more of them look alike
 

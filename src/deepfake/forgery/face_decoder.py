@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
-from deepfake.forge.grid import FaceGrid
-from deepfake.forge.masks import MaskParams, face_patch, paste, sample_mask
-from deepfake.forge.points import FacePoints
-from deepfake.forge.upsample import transposed_convolution
+from deepfake.forgery.arrays import Array, Image
+from deepfake.forgery.grid import FaceGrid
+from deepfake.forgery.masks import MaskParams, face_patch, paste, sample_mask
+from deepfake.forgery.points import FacePoints
+from deepfake.forgery.upsample import transposed_convolution
 
 
 @dataclass(frozen=True)

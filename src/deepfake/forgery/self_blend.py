@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
-from deepfake.forge.masks import MaskParams, Patch, face_patch, paste, sample_mask
-from deepfake.forge.points import FacePoints
+from deepfake.forgery.arrays import Array, Image
+from deepfake.forgery.masks import MaskParams, Patch, face_patch, paste, sample_mask
+from deepfake.forgery.points import FacePoints
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfake.forge.arrays import Array, Image
+from deepfake.forgery.arrays import Array, Image
 
 BANDS = 40  # rings from the constant to the finest diagonal
 SECTORS = 3  # of a ring: along the rows, across, along the columns

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
-from deepfake.forge.grid import FaceGrid
-from deepfake.forge.masks import MaskParams, paste, sample_mask, soft_mask
-from deepfake.forge.points import FacePoints, apply_affine
+from deepfake.forgery.arrays import Array, Image
+from deepfake.forgery.grid import FaceGrid
+from deepfake.forgery.masks import MaskParams, paste, sample_mask, soft_mask
+from deepfake.forgery.points import FacePoints, apply_affine
 
 
 @dataclass(frozen=True)

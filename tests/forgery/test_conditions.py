@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfake.forge.conditions import CONDITIONS
+from deepfake.forgery.conditions import CONDITIONS
 
 
 @pytest.fixture

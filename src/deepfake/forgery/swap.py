@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image, motion_blur
-from deepfake.forge.grid import FaceGrid, match_colour
-from deepfake.forge.masks import MaskParams, Patch, face_patch, paste, sample_mask
-from deepfake.forge.points import Face, FacePoints
+from deepfake.forgery.arrays import Array, Image, motion_blur
+from deepfake.forgery.grid import FaceGrid, match_colour
+from deepfake.forgery.masks import MaskParams, Patch, face_patch, paste, sample_mask
+from deepfake.forgery.points import Face, FacePoints
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Image, encoded, motion_blur, to_image
+from deepfake.forgery.arrays import Image, encoded, motion_blur, to_image
 
 ENCODERS = {  # with the options that make a few frames cheap: x265 would start threads, and other presets take 30 ms
     "libx264": {"preset": "veryfast", "tune": "zerolatency"},

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
-from deepfake.forge.points import FacePoints
+from deepfake.forgery.arrays import Array, Image
+from deepfake.forgery.points import FacePoints
 
 SHIFT_BITS = 4  # cv2 draws polygons in sixteenths of a pixel
 LEAST_PX = 4.0  # of a face unit: brows to chin are about 1.35

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
+from deepfake.forgery.arrays import Array, Image
 
 # Eyes, nose, mouth corners of an average face; the eye at the left of the picture comes first. Face units.
 FIVE_TEMPLATE = np.array([(-0.33, -0.12), (0.33, -0.12), (0.0, 0.25), (-0.26, 0.54), (0.26, 0.54)], np.float32)

@@ -10,7 +10,7 @@ import av
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Image, save_as_jpeg, to_image
+from deepfake.forgery.arrays import Image, save_as_jpeg, to_image
 
 Condition = Callable[[Image, np.random.Generator], Image]
 

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.forge import kinds as kinds_module
-from deepfake.forge.kinds import KINDS, forge
-from deepfake.forge.points import FIVE_TEMPLATE, Face, FacePoints, normalised
-from deepfake.forge.pose import nearest_poses
+from deepfake.forgery import kinds as kinds_module
+from deepfake.forgery.kinds import KINDS, forge
+from deepfake.forgery.points import FIVE_TEMPLATE, Face, FacePoints, normalised
+from deepfake.forgery.pose import nearest_poses
 
 DRAWN = [name for name, kind in KINDS.items() if not kind.needs_copy]
 FIVE = FIVE_TEMPLATE * 52 + np.array([80, 78], np.float32)

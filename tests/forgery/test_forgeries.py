@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.forge.arrays import Image
-from deepfake.forge.face_decoder import FaceDecoderParams, decode, sample_face_decoder, through_face_decoder
-from deepfake.forge.grid import FaceGrid
-from deepfake.forge.masks import MaskParams, soft_mask
-from deepfake.forge.points import FIVE_TEMPLATE, FacePoints, apply_affine, similarity
-from deepfake.forge.reenact import reenact, sample_reenact
-from deepfake.forge.self_blend import sample_self_blend, self_blend
-from deepfake.forge.swap import sample_swap, swap
+from deepfake.forgery.arrays import Image
+from deepfake.forgery.face_decoder import FaceDecoderParams, decode, sample_face_decoder, through_face_decoder
+from deepfake.forgery.grid import FaceGrid
+from deepfake.forgery.masks import MaskParams, soft_mask
+from deepfake.forgery.points import FIVE_TEMPLATE, FacePoints, apply_affine, similarity
+from deepfake.forgery.reenact import reenact, sample_reenact
+from deepfake.forgery.self_blend import sample_self_blend, self_blend
+from deepfake.forgery.swap import sample_swap, swap
 
 PX_PER_UNIT, CENTRE_XY = 56.0, (120.0, 110.0)
 

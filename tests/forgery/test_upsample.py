@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.forge.arrays import save_as_jpeg
-from deepfake.forge.kinds import KINDS, forge
-from deepfake.forge.points import Face
-from deepfake.forge.spectrum import as_sharp, cosines, energies, light_of
-from deepfake.forge.upsample import KERNELS, Stage, UpsampleParams, enlarge, halve, sample_upsample, upsample
+from deepfake.forgery.arrays import save_as_jpeg
+from deepfake.forgery.kinds import KINDS, forge
+from deepfake.forgery.points import Face
+from deepfake.forgery.spectrum import as_sharp, cosines, energies, light_of
+from deepfake.forgery.upsample import KERNELS, Stage, UpsampleParams, enlarge, halve, sample_upsample, upsample
 from deepfake.tables import FORGERIES
 
 PLAIN = (0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)

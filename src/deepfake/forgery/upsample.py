@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image, to_image
-from deepfake.forge.spectrum import cosines, energies, from_cosines, give_energies, light_of, with_light
+from deepfake.forgery.arrays import Array, Image, to_image
+from deepfake.forgery.spectrum import cosines, energies, from_cosines, give_energies, light_of, with_light
 
 # One-dimensional kernels that enlarge twofold, applied to a signal with zeros between its samples.
 KERNELS = {

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image, to_image
-from deepfake.forge.masks import Patch, face_patch, paste
-from deepfake.forge.points import Face
-from deepfake.forge.reconstruct import mixed
-from deepfake.forge.self_blend import changed_copy, sample_wide_self_blend
-from deepfake.forge.spectrum import as_sharp
-from deepfake.forge.swap import donor_face, sample_wide_swap
-from deepfake.forge.upsample import sample_upsample, upsample
+from deepfake.forgery.arrays import Array, Image, to_image
+from deepfake.forgery.masks import Patch, face_patch, paste
+from deepfake.forgery.points import Face
+from deepfake.forgery.reconstruct import mixed
+from deepfake.forgery.self_blend import changed_copy, sample_wide_self_blend
+from deepfake.forgery.spectrum import as_sharp
+from deepfake.forgery.swap import donor_face, sample_wide_swap
+from deepfake.forgery.upsample import sample_upsample, upsample
 
 GRAIN = 4.0  # levels between the least and the most noise of a face that no camera took, before it is made as sharp
 WHOLE = 5.0  # a fifth of a mask's highest opacity counts as changed wholly

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forge.arrays import Array, Image
-from deepfake.forge.masks import Patch
-from deepfake.forge.points import FacePoints, compose
+from deepfake.forgery.arrays import Array, Image
+from deepfake.forgery.masks import Patch
+from deepfake.forgery.points import FacePoints, compose
 
 
 @dataclass(frozen=True)

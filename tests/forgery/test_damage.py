@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from deepfake.forge import damage as damage_module
-from deepfake.forge.damage import CHANCES, ENCODERS, STEPS, damage, filmed, missing_encoders, video
+from deepfake.forgery import damage as damage_module
+from deepfake.forgery.damage import CHANCES, ENCODERS, STEPS, damage, filmed, missing_encoders, video
 
 
 def stripes(height=90, width=120):
