@@ -1,7 +1,7 @@
 """What carries over to forgeries that a training never saw: recipes side by side, each trained and tested alike.
 
     python benchmarks/generalisation.py --train FOLDER --test NAME=FOLDER … [--reals NAME=FOLDER …] [--weights FILE]
-        [--model NAME] [--rows NAME,…] [--seeds 0,1,2] [--folds 0] [--work FOLDER]
+        [--model NAME] [--rows NAME,…] [--seeds 0,1,2] [--fold 0] [--work FOLDER]
 
 --train: whole pictures, real and fake, as `index` reads them. --test: labelled sets of other generators. --reals:
 photographs alone, on which false alarms are counted. Each cell is a normal run (index folds extract forge train, then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -74,3 +75,15 @@ def test_what_is_wrong_is_said_in_a_line(deepfake, here: Path, demo_root: Path) 
     assert none.status == 2 and "there is no autoencoder to reconstruct by" in none.output
     vae = deepfake("forge", f"data.root={demo_root}", *TINY, "forge.steps=0", "forge.vae=[nowhere/at-all]")
     assert vae.status == 2 and "forge.vae=nowhere/at-all" in vae.output and "Traceback" not in vae.output
+
+
+def test_a_real_whose_file_is_gone_is_named(deepfake, here: Path, demo_root: Path, tmp_path: Path) -> None:
+    """How it was compressed would be lost in silence otherwise."""
+    moved = tmp_path / "people"
+    shutil.copytree(demo_root, moved)
+    media = pd.read_parquet(here / "data/people/media.parquet")
+    gone = media[(media.split == "train") & (media.label == 0)].path.iloc[0]
+    (moved / gone).unlink()
+    done = deepfake("forge", f"data.root={moved}", *TINY, STEPS)
+    assert done.status == 2 and f"1 real media are not in {moved} ({gone})" in done.output, done.output
+    assert not (here / "data/people/forged").exists()

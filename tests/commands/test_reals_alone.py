@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,7 @@ def test_from_index_to_a_checked_submission_without_one_fake(deepfake, photos: P
     done = deepfake("index", "folds", "extract", "train", "infer", *MADE)
     assert done.status == 0, done.output
     assert "validation is by its reals and 6 fakes made of them" in done.output
+    assert re.search(r"fold 0: (\d+) crops of \1 media", done.output), done.output  # a photo gives one crop
     assert "out-of-fold, 24 media, half of them made from the other half, of folds 0, 1" in done.output
     folds = [photos / f"runs/photos/fold{number}" for number in (0, 1)]
     oof = pd.concat([pd.read_parquet(fold / "oof.parquet") for fold in folds])

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from deepfake.commands import Chain
 from deepfake.config import Config
-from deepfake.console import progress, say
+from deepfake.console import listed, progress, say
 from deepfake.errors import UserError
 from deepfake.files import digest, read_json, replacing, rows_digest, write_json
 from deepfake.knobs import shaping
+from deepfake.machine import alone
 from deepfake.provenance import Provenance, is_current
 from deepfake.settings import dataset_of
 from deepfake.tables import FORGED
@@ -57,12 +58,16 @@ def run(cfg: Config, chain: Chain) -> Dataset:
     if is_current(forgeries.path, provenance):
         say("forge", f"up to date: {forgeries.path}")
         return dataset
-    tables = []
-    names = _coder_names(cfg.forge.steps, cfg.forge.vae)
-    for number, name in enumerate(names):
-        state = digest(provenance.to_json() | {"coder": name})
-        workshop = _workshop(dataset, reals, name, steps=cfg.forge.steps, seed=cfg.seed, state=state)
-        tables.append(_reconstructed(workshop, dataset, reals[number :: len(names)]))
+    raw = dataset.raw_folder(is_named_alone=not (cfg.data.root or cfg.data.listing))
+    lost = [file for file in reals.file.unique() if not (raw / file).is_file()]
+    if lost:  # how it was compressed is told by the file alone
+        raise UserError(f"{len(lost)} real media are not in {raw} ({listed(lost)}): put them back, or index again")
+    tables, names = [], _coder_names(cfg.forge.steps, cfg.forge.vae)
+    with alone(forgeries.lock, f"another process is forging into {forgeries.folder}: wait for it, or stop it"):
+        for number, name in enumerate(names):
+            state = digest(provenance.to_json() | {"coder": name})
+            workshop = _workshop(dataset, reals, name, steps=cfg.forge.steps, seed=cfg.seed, state=state)
+            tables.append(_reconstructed(workshop, dataset, raw, reals[number :: len(names)]))
     table = FORGED.write(pd.concat(tables, ignore_index=True), forgeries.path, provenance)
     say("forge", f"{len(table)} reconstructions of {len(reals)} real crops → {forgeries.path}")
     return dataset
@@ -77,8 +82,9 @@ def _coder_names(steps: int, vaes: list[str]) -> list[str]:
     return names
 
 
-def _reconstructed(workshop: Workshop, dataset: Dataset, reals: pd.DataFrame) -> pd.DataFrame:
-    """An autoencoder's rows of the table, its pictures written; those that lie there are kept."""
+def _reconstructed(workshop: Workshop, dataset: Dataset, raw: Path, reals: pd.DataFrame) -> pd.DataFrame:
+    """An autoencoder's rows of the table, its pictures written; those that lie there are kept.
+    raw: the folder that the media's files are relative to."""
     rows = reals.assign(coder=workshop.name)
     made = [workshop.folder / path for path in reals.path]
     rows["path"] = [path.relative_to(dataset.folder).as_posix() for path in made]
@@ -86,7 +92,7 @@ def _reconstructed(workshop: Workshop, dataset: Dataset, reals: pd.DataFrame) ->
     label = workshop.name.rsplit("/", 1)[-1]
     with progress(len(rows), f"{label:.8}", "crops", done=len(rows) - len(left)) as bar:
         for real, file, path in left:
-            workshop.reconstruct(dataset.folder / real, dataset.raw / file, path)
+            workshop.reconstruct(dataset.folder / real, raw / file, path)
             bar.update()
     return rows[list(FORGED.columns)]
 

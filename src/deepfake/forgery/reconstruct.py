@@ -54,7 +54,7 @@ def _as_jpeg_of(made_HW3: Image, file: Path, *, same_size: bool) -> NDArray[np.u
             if real.format != "JPEG" or (same_size and real.size != made_HW3.shape[1::-1]):
                 return None
             tables, sampling = real.quantization, JpegImagePlugin.get_sampling(real)
-    except (OSError, UnidentifiedImageError):  # a video
+    except UnidentifiedImageError:  # a video
         return None
     with io.BytesIO() as held:
         Files.fromarray(made_HW3).save(held, "JPEG", qtables=tables, subsampling=max(sampling, 0))

@@ -47,7 +47,7 @@ class DamagedInference:
         return is_current(self._kept(condition), self._provenance(condition))
 
     def scores(self, condition: str) -> pd.DataFrame:
-        """The scores table of the test media under a condition of forge.conditions; what is there is not done again.
+        """The scores table of the test media under a condition of forgery.conditions; what is there is not done again.
 
         Crops without a face are not damaged, as no model sees them.
         """

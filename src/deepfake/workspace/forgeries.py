@@ -32,6 +32,11 @@ class Forgeries:
         """A folder for each autoencoder: its weights and its reconstructions."""
         return self.dataset.folder / "forged"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that makes them."""
+        return self.dataset.folder / ".forge.lock"
+
     def reals(self) -> pd.DataFrame:
         """The real training media's crops: key and path of the faces table, and `file`, which each was cut from."""
         dataset = self.dataset

@@ -86,10 +86,10 @@ def resume(work: Work, trainer: Trainer) -> None:
         forged = (work.train_crops.forge != "").sum()
         made = f", {forged} forged as it goes" if forged else ""
         if work.held_out is not None and work.held_out.made_from.notna().any():
-            count = work.held_out.made_from.notna().sum()
+            fakes = work.held_out.made_from.notna().sum()
             say(
                 "train",
-                f"fold {work.name}: no fake is given: validation is by its reals and {count} fakes made of them",
+                f"fold {work.name}: no fake is given: validation is by its reals and {fakes} fakes made of them",
             )
         say("train", f"fold {work.name}: {len(work.train_crops)} crops of {count} media{made}, {what}")
     else:
