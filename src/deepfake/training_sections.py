@@ -156,6 +156,13 @@ class TrainConfig:
     average: int = knob(
         0, "so many of the last epochs are validated and kept as the average of their weights; 0 = off", low=0
     )
+    doubt: float = knob(
+        0.0,
+        "what is less like the training than all but this share of the held-out crops gets a logit nearer to 0, which "
+        "is unsure; 0 = off",
+        low=0,
+        high=1,
+    )
     ema: float = knob(
         0.0,
         "decay of a moving average of the weights, which is what is validated and kept; 0 = off",

@@ -12,11 +12,12 @@ import cv2
 import numpy as np
 
 from deepfake.forgery.arrays import Array, Image, to_image
+from deepfake.forgery.history import resaved
 from deepfake.forgery.masks import Patch, face_patch, paste
 from deepfake.forgery.points import Face
 from deepfake.forgery.reconstruct import mixed
 from deepfake.forgery.self_blend import changed_copy, sample_wide_self_blend
-from deepfake.forgery.spectrum import as_sharp
+from deepfake.forgery.spectrum import as_sharp, cosines, energies, from_cosines, give_energies, light_of, with_light
 from deepfake.forgery.swap import donor_face, sample_wide_swap
 from deepfake.forgery.upsample import sample_upsample, upsample
 
@@ -81,7 +82,11 @@ def _upsample(real: Face, donor: Face | None, rng: np.random.Generator) -> Forge
 
 def _reconstruct(real: Face, copy: Face | None, rng: np.random.Generator) -> Forgery:
     assert copy is not None
-    forged = mixed(copy.crop_HW3, real.crop_HW3, rng)
+    made = mixed(copy.crop_HW3, real.crop_HW3, rng)
+    light, wanted = light_of(made), light_of(real.crop_HW3)
+    parts = cosines(light)  # mixing and saving took detail, and what a JPEG had left
+    give_energies(parts, energies(parts), energies(cosines(wanted)))
+    forged = with_light(made, resaved(from_cosines(parts), wanted) - light)
     return Forgery(forged, np.ones(forged.shape[:2], np.float32))
 
 

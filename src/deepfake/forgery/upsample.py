@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deepfake.forgery.arrays import Array, Image, to_image
+from deepfake.forgery.arrays import Array, Image
+from deepfake.forgery.history import resaved
 from deepfake.forgery.spectrum import cosines, energies, from_cosines, give_energies, light_of, with_light
 
 # One-dimensional kernels that enlarge twofold, applied to a signal with zeros between its samples.
@@ -49,10 +50,6 @@ class UpsampleParams:
     """Where the coarse grid begins, px."""
     noise: float = 0.5
     """Deviation of what the decoder adds to brightness, levels of 255."""
-    quality: int | None = None
-    """Of the JPEG as which the forgery is saved, as most real pictures were; None = it is not."""
-    grid_xy: tuple[int, int] = (0, 0)
-    """Where the blocks of that JPEG begin, px: a crop is cut from anywhere."""
     share: float = 1.0
     """Of the forgery, where it is mixed with the real picture."""
 
@@ -65,8 +62,6 @@ def sample_upsample(rng: np.random.Generator) -> UpsampleParams:
         sigma=float(rng.uniform(0.5, 1.1)),
         offset_xy=tuple(rng.integers(0, 2**count, 2).tolist()),
         noise=float(rng.uniform(0, 1.5)),
-        quality=int(rng.integers(75, 98)) if rng.random() < 0.7 else None,
-        grid_xy=tuple(rng.integers(0, 8, 2).tolist()) if rng.random() < 0.5 else (0, 0),
         share=float(rng.choice([1.0, rng.uniform(0.4, 1.0)], p=[0.7, 0.3])),
     )
 
@@ -84,8 +79,8 @@ def _sample_stage(rng: np.random.Generator, *, is_last: bool) -> Stage:
 
 
 def upsample(picture_HW3: Image, params: UpsampleParams, rng: np.random.Generator) -> Image:
-    """The picture, its brightness sent through a decoder: as sharp as it was, at the same place. rng: of the noise.
-    Shape: (H, W, 3)."""
+    """The picture, its brightness sent through a decoder: as sharp as it was, at the same place, and saved as the JPEG
+    that it was, if it was one. rng: of the noise. Shape: (H, W, 3)."""
     real = light_of(picture_HW3)
     real_parts = cosines(real)
     wanted = energies(real_parts)
@@ -93,13 +88,10 @@ def upsample(picture_HW3: Image, params: UpsampleParams, rng: np.random.Generato
     forged += params.noise * 12**0.5 * (rng.random(real.shape, np.float32) - 0.5)
     parts = cosines(forged)
     give_energies(parts, energies(parts), wanted)
-    if params.share < 1:  # this and JPEG take some of the finest detail again
+    if params.share < 1:  # which takes some of the finest detail again
         parts = real_parts + params.share * (parts - real_parts)
-    if params.quality is not None:
-        parts = cosines(_saved(to_image(from_cosines(parts)), params.quality, params.grid_xy).astype(np.float32))
-    if params.share < 1 or params.quality is not None:
         give_energies(parts, energies(parts), wanted)
-    return with_light(picture_HW3, from_cosines(parts) - real)
+    return with_light(picture_HW3, resaved(from_cosines(parts), real) - real)
 
 
 def _decoded(light_HW: Array, params: UpsampleParams) -> Array:
@@ -117,16 +109,6 @@ def _decoded(light_HW: Array, params: UpsampleParams) -> Array:
         detail -= cv2.pyrUp(cv2.pyrDown(detail))
         forged = cv2.scaleAdd(detail, stage.skip, enlarge(forged, stage))
     return forged[top : top + height, left : left + width]
-
-
-def _saved(light_HW: Image, quality: int, grid_xy: tuple[int, int]) -> Image:
-    """Brightness as a JPEG keeps it."""
-    left, top = grid_xy
-    larger = cv2.copyMakeBorder(light_HW, top, 0, left, 0, cv2.BORDER_REFLECT)
-    _, data = cv2.imencode(".jpg", larger, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    read = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    assert read is not None
-    return read[top:, left:]
 
 
 def halve(light_HW: Array, sigma: float, stage: Stage) -> Array:

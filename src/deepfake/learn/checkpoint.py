@@ -16,10 +16,13 @@ from safetensors import SafetensorError
 from deepfake.errors import UserError
 from deepfake.files import replacing, write_json
 from deepfake.learn.engine import NonFiniteError
+from deepfake.learn.familiarity import FAMILIARITY, familiarity_of
 from deepfake.learn.golden import check_golden, golden_logits, versions
 from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import Detector, ModelSpec, build_detector
 from deepfake.learn.starting_weights import DamagedFileError, read_pickle, read_safetensors
+
+MADE = ("model", "versions", "golden")  # keys of the JSON beside the weights that save_detector gives
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -45,16 +48,20 @@ def save_detector(path: Path, detector: Detector, metadata: dict[str, Any]) -> N
     """The backbone's weights as safetensors. The JSON beside them: how to build the model, golden logits, `metadata`.
 
     The golden logits are those of a twin of the detector, built on the CPU as load_detector will build it, so that
-    device, precision and memory format of the training do not show in them. The detector and torch's random state stay
-    as they are. NonFiniteError when a golden logit is not finite, OSError when the disk does not take the weights.
+    device, precision and memory format of the training do not show in them, nor does its familiarity. The detector and
+    torch's random state stay as they are. NonFiniteError when a golden logit is not finite, OSError when the disk does
+    not take the weights.
     """
     import safetensors.torch
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.backbone.state_dict().items()}
     golden = golden_logits(_build(detector.spec, weights))
+    if detector.familiarity is not None:
+        state = detector.familiarity.state_dict()
+        weights |= {FAMILIARITY + name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     if not np.isfinite(golden).all():
         raise NonFiniteError("a logit of the weights that were to be kept", [])
-    made = {"model": detector.spec.to_json(), "versions": versions(), "golden": golden}
+    made = dict(zip(MADE, (detector.spec.to_json(), versions(), golden), strict=True))
     assert not made.keys() & metadata.keys()
     write_json(made | metadata, metadata_path(path))
     with replacing(path) as temporary, _disk_errors(path):
@@ -78,11 +85,15 @@ def load_detector(path: Path) -> Detector:
     """
     try:
         spec, golden, saved = _read_spec(path)
-        detector = _build(spec, read_safetensors(path))
+        weights = read_safetensors(path)
+        state = {name: weights.pop(name) for name in list(weights) if name.startswith(FAMILIARITY)}
+        detector = _build(spec, weights)
         now = golden_logits(detector)
+        if state:
+            detector.familiarity = familiarity_of({k.removeprefix(FAMILIARITY): v for k, v in state.items()})
     except UserError as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
-    except (OSError, DamagedFileError, RuntimeError) as error:  # RuntimeError: torch's, of tensors that do not fit
+    except (OSError, DamagedFileError, RuntimeError, TypeError) as error:  # the last two: of tensors that do not fit
         raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
     check_golden(path, golden, now, saved)
     return detector

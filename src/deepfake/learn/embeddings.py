@@ -39,8 +39,8 @@ def check_embeds(detector: Detector) -> None:
     parts = all(hasattr(backbone, name) for name in ("forward_features", "forward_head", "get_classifier"))
     if not parts or not isinstance(backbone.get_classifier(), nn.Module):
         raise UserError(
-            f"model.name={detector.spec.name} has no single classifier, which train.mix_fake and train.consistency "
-            f"need: leave them out, or take another model"
+            f"model.name={detector.spec.name} has no single classifier, which train.mix_fake, train.consistency "
+            f"and train.doubt need: leave them out, or take another model"
         )
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from deepfake.errors import UserError, closest, raised_within
+from deepfake.learn.familiarity import Familiarity
 from deepfake.learn.fronts import CHANNELS, FRONTS, Front, widen_stem
 from deepfake.learn.windows import CHOICES
 
@@ -91,7 +92,7 @@ class ModelSpec:
 
 class Detector(nn.Module):
     """images_NCHW RGB in 0..255, uint8 or float → logits (N,) float32, the log-odds of fake. The front end and
-    its normalisation are inside.
+    its normalisation are inside. familiarity: once it is set, logits of what is unlike the training shrink.
 
     The images' memory format is kept: the caller gives images and weights the one that is fast.
     """
@@ -101,8 +102,12 @@ class Detector(nn.Module):
         self.backbone = backbone
         self.spec = spec
         self.front = Front(spec.front, spec.mean, spec.std)
+        self.familiarity: Familiarity | None = None
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        if self.familiarity is not None:
+            embeddings_ND = self.embed(images_NCHW)
+            return self.classify(embeddings_ND) * self.familiarity(embeddings_ND)
         return self.backbone(self.front(images_NCHW)).float().squeeze(1)
 
     def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:

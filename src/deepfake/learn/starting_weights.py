@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from deepfake.errors import UserError, raised_within
+from deepfake.learn.familiarity import FAMILIARITY
 from deepfake.learn.fronts import widen_stem
 from deepfake.learn.models import Detector
 
@@ -27,7 +28,7 @@ def load_weights(detector: Detector, path: Path) -> None:
     stem of a model of colours is widened to what the detector sees.
     UserError, naming what does not match, when the file is missing, damaged, of another model, or has code in it.
     """
-    state = {_strip(key): value for key, value in _read_state(path).items()}
+    state = {_strip(key): value for key, value in _read_state(path).items() if not key.startswith(FAMILIARITY)}
     own = detector.backbone.state_dict()
     scalars = [key for key, value in own.items() if value.ndim == 0 and key in state and state[key].numel() == 1]
     state |= {key: state[key].reshape(()) for key in scalars}  # some writers store counters as arrays of one

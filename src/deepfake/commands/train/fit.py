@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from deepfake.commands.train.doubt import learn_doubt
 from deepfake.commands.train.setup import build_model, build_recipe, training_batches, training_data, validation_data
 from deepfake.commands.train.work import Record, Work, keep, resume, save_if_due
 from deepfake.console import listed, progress, say
@@ -34,6 +35,7 @@ def train_fold(work: Work) -> None:
     if work.world.leads:
         write_json({"config": resolved(work.cfg), "made_from": work.made_from}, work.fold.config_path)
     _fit(work)
+    learn_doubt(work)
     if len(work.val_crops):
         _write_oof(work)
     if work.world.leads:

@@ -29,6 +29,7 @@ def build_model(cfg: Config) -> Detector:
     """The model with its starting weights, the same for the same seed."""
     import torch
 
+    from deepfake.learn.embeddings import check_embeds
     from deepfake.learn.models import build_detector, resolve_spec
     from deepfake.learn.starting_weights import load_weights
 
@@ -36,6 +37,8 @@ def build_model(cfg: Config) -> Detector:
     model = dataclasses.asdict(cfg.model)
     pretrained, weights = model.pop("pretrained"), model.pop("weights")
     detector = build_detector(resolve_spec(model.pop("name"), **model), pretrained=pretrained and not weights)
+    if cfg.train.doubt:
+        check_embeds(detector)
     if weights:
         load_weights(detector, Path(weights))
     return detector

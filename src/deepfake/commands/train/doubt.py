@@ -1,0 +1,60 @@
+"""What a trained fold has never met the like of: its kept weights learn how far their own crops reach."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from deepfake.commands.train.setup import validation_data
+from deepfake.commands.train.work import Work
+from deepfake.console import progress, say
+from deepfake.machine import loader_workers
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from deepfake.learn.models import Detector
+
+TRAINED, HELD_OUT = 4000, 1000  # crops at most that are looked at; more say the same
+
+
+def learn_doubt(work: Work) -> None:
+    """The kept weights with their familiarity, by train.doubt; nothing where it is off or they have one already."""
+    from deepfake.learn.checkpoint import MADE, load_detector, save_detector
+    from deepfake.learn.familiarity import fit_familiarity
+    from deepfake.learn.metadata import read_metadata
+
+    if not work.cfg.train.doubt or not work.world.leads:
+        return
+    detector = work.precision.place(load_detector(work.fold.weights))
+    if detector.familiarity is not None:
+        return
+    trained, labels = _embeddings(work, detector, work.train_crops, TRAINED)
+    held_out, _ = _embeddings(work, detector, work.val_crops, HELD_OUT)
+    detector.familiarity = fit_familiarity(trained, labels, held_out, work.cfg.train.doubt)
+    metadata = {key: value for key, value in read_metadata(work.fold.weights).items() if key not in MADE}
+    save_detector(work.fold.weights, detector, metadata)
+    say("train", f"fold {work.name}: logits shrink beyond a distance of {float(detector.familiarity.reach):.1f}")
+
+
+def _embeddings(work: Work, detector: Detector, crops: pd.DataFrame, most: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of `most` crops, evenly from the table, as validation sees them, their first window alone: (N, D) on the CPU, and
+    labels (N,)."""
+    import torch
+
+    from deepfake.learn.data import ordered_loader
+
+    cfg, spec = work.cfg, replace(detector.spec, windows=1)
+    data = validation_data(cfg.crop, work.folder, crops, spec, seed=cfg.seed)
+    workers = loader_workers(cfg.num_workers, processes=1)
+    rows = range(0, len(crops), max(1, -(-len(crops) // most)))
+    parts, labels = [torch.empty(0, 0)] * (not rows), [torch.empty(0)] * (not rows)
+    batches = ordered_loader(data, batch_size=cfg.infer.batch_size, num_workers=workers, rows=rows)
+    with torch.inference_mode(), progress(len(rows), f"fold {work.name}: its reach", "crops") as bar:
+        for images_NCHW, targets, _ in batches:
+            with work.precision.autocast():
+                parts.append(detector.embed(work.precision.send(images_NCHW)).float().cpu())
+            labels.append(targets)
+            bar.update(len(targets))
+    return torch.cat(parts), torch.cat(labels)
