@@ -53,6 +53,21 @@ def test_after_a_kill_it_goes_on_with_what_is_there(deepfake, here: Path, demo_r
     assert {path: path.read_bytes() for path in folder.rglob("crops/**/*_*.png")} == before
 
 
+def test_an_autoencoder_of_a_damaged_record_is_trained_again(deepfake, here: Path, demo_root: Path) -> None:
+    assert deepfake("forge", f"data.root={demo_root}", *TINY, STEPS).status == 0
+    folder = here / "data/people/forged"
+    records = {path: path.read_text() for path in folder.glob("*/coder.json")}
+    weights = {path: path.stat().st_mtime_ns for path in folder.glob("*/coder.safetensors")}
+    (here / "data/people/forged.parquet").unlink()
+    damaged = sorted(records)[0]
+    damaged.write_text("{")
+    done = deepfake("forge", f"data.root={demo_root}", *TINY, STEPS)
+    assert done.status == 0, done.output
+    assert {path: path.read_text() for path in records} == records
+    anew = [path.parent for path, time in weights.items() if path.stat().st_mtime_ns != time]
+    assert anew == [damaged.parent]
+
+
 def test_a_training_takes_them_as_fakes(deepfake, here: Path, demo_root: Path) -> None:
     asked = (f"data.root={demo_root}", *TINY, "fold=0", "name=made", "train.forge=[reconstruct]")
     early = deepfake("train", *asked)

@@ -33,7 +33,6 @@ ORDER = 35
 FILES = "skip"
 LONG = True
 
-KIND = "reconstruct"
 SIDE, BATCH = 64, 12  # px, windows: of a step of an autoencoder's training
 PICTURES = 2000  # that an autoencoder learns from, at most
 SHOWN = 32  # pictures by which its figures are measured
@@ -44,12 +43,14 @@ def run(cfg: Config, chain: Chain) -> Dataset:
     autoencoder after the other in turn.
 
     What is there, of a call that was cut short too, is kept. On the way to a training it does nothing unless
-    train.forge has `reconstruct`.
+    train.forge has a kind that needs copies.
     """
     import pandas as pd
 
+    from deepfake.forgery.kinds import need_copies
+
     dataset = dataset_of(cfg)
-    if chain.names != ("forge",) and KIND not in cfg.train.forge:
+    if chain.names != ("forge",) and not need_copies(cfg.train.forge):
         return dataset
     dataset.check_crops()
     forgeries = Forgeries(dataset)
@@ -130,7 +131,7 @@ def _workshop(dataset: Dataset, reals: pd.DataFrame, name: str, *, steps: int, s
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = Forgeries(dataset).folder / (name.replace("/", "_").strip("._") or "vae")
     weights, record = folder / "coder.safetensors", folder / "coder.json"
-    is_there = record.is_file() and read_json(record).get("state") == state
+    is_there = _state_of(record) == state
     if not is_there and folder.exists():
         shutil.rmtree(folder)
     if name not in CODERS:
@@ -145,6 +146,14 @@ def _workshop(dataset: Dataset, reals: pd.DataFrame, name: str, *, steps: int, s
         write_json({"state": state, "coder": name} | figures, record)
         say("forge", f"{name}: PSNR {figures['psnr_db']:.1f} dB, Laplacian {figures['laplacian']:.2f} of the reals'")
     return Workshop(name, folder, device, coder)
+
+
+def _state_of(record: Path) -> str | None:
+    """What an autoencoder was made by; None where none is there, or its record is damaged."""
+    try:
+        return read_json(record).get("state")
+    except (OSError, ValueError):
+        return None
 
 
 def _trained(dataset: Dataset, reals: pd.DataFrame, name: str, *, steps: int, seed: int, device: torch.device) -> Coder:

@@ -5,7 +5,7 @@ Each forgery is as sharp as the real crop that it was made from (see spectrum.gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import cv2
@@ -115,6 +115,11 @@ KINDS = {
     "upsample": Kind("the whole crop, shrunk and enlarged as generators enlarge", False, False, _upsample),
     "reconstruct": Kind("what an autoencoder makes of the whole crop", False, False, _reconstruct, needs_copy=True),
 }
+
+
+def need_copies(kinds: Iterable[str]) -> bool:
+    """Whether one of the kinds needs what an autoencoder made of the crops."""
+    return any(KINDS[kind].needs_copy for kind in kinds)
 
 
 def forge(kind: str, real: Face, rng: np.random.Generator, other: Face | None = None) -> Forgery:

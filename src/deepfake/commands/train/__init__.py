@@ -96,9 +96,10 @@ def run(cfg: Config, chain: Chain) -> Run:
 
 def _train_folds(cfg: Config, dataset: Dataset, folds: list[Fold]) -> None:
     """One after the other, by this process alone or together with those that torchrun started beside it."""
+    from deepfake.forgery.kinds import need_copies
     from deepfake.learn.distributed import joined_world
 
-    crops, made_from = labelled_crops(dataset, copies=_takes_copies(cfg.train.forge)), _made_from(cfg, dataset)
+    crops, made_from = labelled_crops(dataset, copies=need_copies(cfg.train.forge)), _made_from(cfg, dataset)
     with joined_world() as world:
         for fold in folds:
             lock = fold.lock if world.leads else None
@@ -150,15 +151,11 @@ def _check_model(cfg: Config) -> None:
     check_window(cfg, detector.spec)
 
 
-def _takes_copies(kinds: list[str]) -> bool:
-    from deepfake.forgery.kinds import KINDS
-
-    return any(KINDS[kind].needs_copy for kind in kinds)
-
-
 def _made_from(cfg: Config, dataset: Dataset) -> dict[str, Any]:
     """What shapes a training: settings, starting weights, the folds, and the crops of their media."""
-    inputs = inputs_of(dataset, copies=_takes_copies(cfg.train.forge))
+    from deepfake.forgery.kinds import need_copies
+
+    inputs = inputs_of(dataset, copies=need_copies(cfg.train.forge))
     if cfg.model.weights and Path(cfg.model.weights).is_file():
         inputs["weights"] = sha256(Path(cfg.model.weights))
     return {"config": shaping(cfg, *SHAPING), "inputs": inputs}
