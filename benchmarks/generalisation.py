@@ -27,16 +27,17 @@ from machine import RESULTS, hardware, python_path, table
 WHOLE = ("crop.mode=whole", "crop.size=0", "preset=cpu_small")
 CALM = ("model.resize=false", "model.image_size=256", "train.epochs=6", "train.label_smoothing=0.1")
 SMALL, LARGE = "augment.random_crop=160", "augment.random_crop=192"
-FORGED = (*CALM, LARGE, "model.windows=5", "augment.damage=0.5", "train.forge=[upsample,reconstruct]")
-SIZED = (*FORGED, "augment.sizes=[0.5,1.25]")
+SIZED = (*CALM, LARGE, "model.windows=5", "augment.damage=0.5", "augment.sizes=[0.5,1.25]")
+FORGED = (*SIZED, "train.forge=[upsample,reconstruct]")
+DOUBT = "train.doubt=0.25"
 ROWS: dict[str, tuple[str, ...]] = {  # by the name of the run
     "today": (),
     "native": (*CALM, SMALL),
     "damaged": (*CALM, SMALL, "augment.damage=0.5"),
     "forged": FORGED,
-    "sized": SIZED,
-    "median": (*SIZED, "model.front=rgb+median"),
-    "reals": (*SIZED, "train.forge_share=1"),
+    "longer": (*FORGED, "train.epochs=12", DOUBT),
+    "upsampled": (*SIZED, "train.forge=[upsample]", "train.epochs=8", DOUBT),
+    "reals": (*FORGED, "train.forge_share=1"),
 }
 
 

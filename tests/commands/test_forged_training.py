@@ -18,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from deepfake.commands.train.crops import held_out_media, unseen_names, with_forgeries, without_unseen
+from deepfake.commands.train.crops import able_kinds, held_out_media, unseen_names, with_forgeries, without_unseen
 from deepfake.commands.train.setup import DONORS, _donors
 from deepfake.errors import UserError
 from deepfake.forgery.kinds import Forgery
@@ -78,10 +78,13 @@ def test_without_forgeries_all_is_as_given():
     assert table.drop(columns=["forge", "real"]).equals(crops())
 
 
-def test_blending_without_landmarks_is_refused():
-    with pytest.raises(UserError, match=r"train.forge=\[self_blend\] needs faces with landmarks"):
-        with_forgeries(crops(faces=False), ["self_blend"], share=0.5, seed=0)
-    assert share_of(with_forgeries(crops(faces=False), ["upsample"], share=0.5, seed=0)) == 0.5
+def test_blending_without_landmarks_is_left_out_and_alone_it_is_refused():
+    whole = crops(faces=False)
+    assert able_kinds(whole, ["self_blend", "upsample"]) == (["upsample"], ["self_blend"])
+    assert able_kinds(crops(), ["self_blend", "upsample"]) == (["self_blend", "upsample"], [])
+    with pytest.raises(UserError, match=r"train.forge=\[self_blend,swap\] needs faces with landmarks"):
+        able_kinds(whole, ["self_blend", "swap"])
+    assert able_kinds(whole, []) == ([], [])
 
 
 def everything(probability):

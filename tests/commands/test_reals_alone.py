@@ -109,6 +109,13 @@ def test_what_reals_alone_do_not_allow_is_said_before_extraction(photos: Path, d
     assert not (photos / "data/photos/faces.parquet").exists()
 
 
+def test_whole_pictures_train_without_the_kinds_that_need_faces(photos: Path, deepfake) -> None:
+    done = deepfake("index", "folds", "extract", "train", *MADE, "fold=0", "train.forge=[self_blend,upsample]")
+    assert done.status == 0, done.output
+    assert "train.forge without self_blend: no real crop has the landmarks of a face" in done.output
+    assert set(pd.read_csv(photos / "runs/photos/fold0/held_out.csv").method) == {"real", "upsample"}
+
+
 def test_given_fakes_validate_alone_also_where_none_is_trained_on(photos: Path, deepfake) -> None:
     for number in range(12):
         path = photos / f"photos/train/fake/{number}.png"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfake.commands import Chain
 from deepfake.commands.train.crops import (
+    able_kinds,
     check_fakes,
     held_out_media,
     inputs_of,
@@ -115,15 +116,18 @@ def _work(
     from deepfake.score.fallback import training_prior
 
     given, held_out = split_crops(crops, fold.name)
-    val_crops = with_validation_fakes(held_out, cfg.train.forge)
+    kinds, unable = able_kinds(given, cfg.train.forge)
+    if unable:
+        say("train", f"train.forge without {listed(unable)}: no real crop has the landmarks of a face")
+    val_crops = with_validation_fakes(held_out, kinds)
     hold_out = cfg.train.hold_out
     unseen = unseen_names(crops, fold.name, hold_out)
-    seen = without_unseen(given, unseen, hold_out, forges=bool(cfg.train.forge))
+    seen = without_unseen(given, unseen, hold_out, forges=bool(kinds))
     return Work(
         cfg,
         fold,
         folder=dataset.folder,
-        train_crops=with_forgeries(seen, cfg.train.forge, share=cfg.train.forge_share, seed=cfg.seed),
+        train_crops=with_forgeries(seen, kinds, share=cfg.train.forge_share, seed=cfg.seed),
         val_crops=val_crops,
         unseen=unseen,
         held_out=held_out_media(dataset.folds, val_crops, unseen, hold_out),

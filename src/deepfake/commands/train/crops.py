@@ -111,27 +111,33 @@ def without_unseen(train_crops: pd.DataFrame, names: list[str], hold_out: str, *
     return kept
 
 
+def able_kinds(crops: pd.DataFrame, kinds: list[str]) -> tuple[list[str], list[str]]:
+    """Of kinds of forgery those that some real crop can become, and the others. UserError where it is none of them."""
+    able = [kind for kind in kinds if not _forgeable(crops, kind).empty]
+    unable = [kind for kind in kinds if kind not in able]
+    if kinds and not able:
+        raise UserError(
+            f"train.forge=[{','.join(unable)}] needs faces with landmarks, and no real crop has them: leave it out, or "
+            f"take upsample"
+        )
+    return able, unable
+
+
 def with_forgeries(crops: pd.DataFrame, kinds: list[str], *, share: float, seed: int) -> pd.DataFrame:
     """The crops of a training, with columns `forge` (the kind of forgery that is made of the row's crop, "" = none) and
     `real` (the row number of the crop that it is made from, else its own).
 
     Each real medium may become a fake of each kind, with all of its crops that can. So many of these are in that they
     are `share` of the fake media, or as many as there can be; with a share of 1, or where none is given, they are all
-    the fakes. UserError where no real can become a fake of some kind.
+    the fakes.
     """
     import numpy as np
     import pandas as pd
 
     kept = _as_given(crops[crops.label == 0] if kinds and share == 1 else crops)
-    made = []
-    for kind in dict.fromkeys(kinds):
-        able = _forgeable(kept, kind)
-        if able.empty:
-            raise UserError(f"train.forge=[{kind}] needs faces with landmarks, and no real crop has them: leave it out")
-        made.append(_as_forged(able, kind))
-    if not made:
+    if not kinds:
         return kept
-    forged = pd.concat(made)
+    forged = pd.concat([_as_forged(_forgeable(kept, kind), kind) for kind in dict.fromkeys(kinds)])
     media, given = np.sort(forged.media_id.unique()), kept.media_id[kept.label == 1].nunique()
     if share < 1 and given:
         count = min(len(media), max(1, round(given * share / (1 - share))))

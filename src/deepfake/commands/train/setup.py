@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from deepfake.learn.data import CropDataset
     from deepfake.learn.distributed import World
+    from deepfake.learn.forging import Forging
     from deepfake.learn.models import Detector, ModelSpec
     from deepfake.learn.recipe import Recipe
     from deepfake.learn.sampling import EpochBatches
@@ -99,9 +100,7 @@ def training_batches(cfg: Config, crops: pd.DataFrame, world: World) -> EpochBat
 def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpec) -> CropDataset:
     """Crops as training sees them; their paths are relative to the folder. UserError when settings ask for pairs that
     are not there."""
-    from deepfake.forgery.kinds import KINDS
     from deepfake.learn.augment import build_augment
-    from deepfake.learn.forging import Forging
     from deepfake.learn.pairs import aligned_twins
 
     check_window(cfg, spec)
@@ -116,11 +115,8 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
             f"augment.pair_mixup={cfg.augment.pair_mixup}, but no fake has a crop at its original's place: extract "
             f"with extract.reuse_boxes=true (needs media that name their originals), or leave it out"
         )
-    needs_faces = any(KINDS[kind].needs_face for kind in cfg.train.forge)
-    asks_landmarks = cfg.augment.erase_parts or cfg.augment.erase_half or needs_faces
-    landmarks = _landmarks(cfg.crop, crops) if asks_landmarks else None
-    needs_donors = any(KINDS[kind].needs_donor for kind in cfg.train.forge)
-    donors = _donors(crops, landmarks) if landmarks is not None and needs_donors else None
+    erases = bool(cfg.augment.erase_parts or cfg.augment.erase_half)
+    landmarks, forging = _forging(cfg.crop, crops, with_landmarks=erases)
     return crop_data(
         folder,
         crops,
@@ -129,7 +125,7 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
         augment=build_augment(**{name: value for name, value in settings.items() if name not in in_batches | before}),
         landmarks=landmarks,
         twins=twins,
-        forging=Forging.of(crops.forge.tolist(), crops.real.to_numpy(), landmarks, donors),
+        forging=forging,
         second_view=cfg.train.consistency > 0,
         **{name: settings[name] for name in before},
     )
@@ -137,15 +133,21 @@ def training_data(cfg: Config, folder: Path, crops: pd.DataFrame, spec: ModelSpe
 
 def validation_data(crop: CropConfig, folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int) -> CropDataset:
     """Crops as a model sees them in validation; the fakes among them that are made from reals are always the same."""
+    _, forging = _forging(crop, crops, with_landmarks=False)
+    return crop_data(folder, crops, spec, seed=seed, forging=forging)
+
+
+def _forging(crop: CropConfig, crops: pd.DataFrame, *, with_landmarks: bool) -> tuple[np.ndarray | None, Forging]:
+    """Landmarks, where they are asked for or a forgery needs them, and what is made of which crop."""
     from deepfake.forgery.kinds import KINDS
     from deepfake.learn.forging import Forging
 
     kinds = [KINDS[name] for name in {*crops.forge} - {""}]
-    landmarks = _landmarks(crop, crops) if any(kind.needs_face for kind in kinds) else None
+    asked = with_landmarks or any(kind.needs_face for kind in kinds)
+    landmarks = _landmarks(crop, crops) if asked else None
     needs_donors = any(kind.needs_donor for kind in kinds)
     donors = _donors(crops, landmarks) if landmarks is not None and needs_donors else None
-    forging = Forging.of(crops.forge.tolist(), crops.real.to_numpy(), landmarks, donors)
-    return crop_data(folder, crops, spec, seed=seed, forging=forging)
+    return landmarks, Forging.of(crops.forge.tolist(), crops.real.to_numpy(), landmarks, donors)
 
 
 def crop_data(folder: Path, crops: pd.DataFrame, spec: ModelSpec, *, seed: int, **training: Any) -> CropDataset:
