@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from deepfake.errors import UserError
 from deepfake.files import replacing, write_json
 from deepfake.learn.engine import NonFiniteError
-from deepfake.learn.familiarity import FAMILIARITY, familiarity_of
+from deepfake.learn.familiarity import FAMILIARITY, Familiarity
 from deepfake.learn.golden import check_golden, golden_logits, versions
 from deepfake.learn.metadata import metadata_path, read_metadata
 from deepfake.learn.models import Detector, ModelSpec, build_detector
@@ -90,7 +90,7 @@ def load_detector(path: Path) -> Detector:
         detector = _build(spec, weights)
         now = golden_logits(detector)
         if state:
-            detector.familiarity = familiarity_of({k.removeprefix(FAMILIARITY): v for k, v in state.items()})
+            detector.familiarity = Familiarity(**{k.removeprefix(FAMILIARITY): v for k, v in state.items()})
     except UserError as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
     except (OSError, DamagedFileError, RuntimeError, TypeError) as error:  # the last two: of tensors that do not fit

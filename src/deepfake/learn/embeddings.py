@@ -44,6 +44,16 @@ def check_embeds(detector: Detector) -> None:
         )
 
 
+def check_doubts(detector: Detector) -> None:
+    """UserError where timm's model does not also tell of its maps."""
+    check_embeds(detector)
+    if not hasattr(detector.backbone, "forward_intermediates"):
+        raise UserError(
+            f"model.name={detector.spec.name} does not tell of its intermediate maps, which train.doubt needs: leave "
+            f"it out, or take another model"
+        )
+
+
 def mix_fakes(embeddings_ND: Tensor, targets: Tensor, probability: float, *, views: int = 1) -> Tensor:
     """Embeddings in which a fake's is, with that probability, share * its own + (1 - share) * that of a real of the
     batch, drawn anew; share is uniform in [LEAST_FAKE, 1]. It counts as fake all the same.

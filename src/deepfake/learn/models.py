@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from deepfake.errors import UserError, closest, raised_within
-from deepfake.learn.familiarity import Familiarity
+from deepfake.learn.familiarity import Familiarity, looked_at
 from deepfake.learn.fronts import CHANNELS, FRONTS, Front, widen_stem
 from deepfake.learn.windows import CHOICES
 
@@ -106,8 +106,8 @@ class Detector(nn.Module):
 
     def forward(self, images_NCHW: torch.Tensor) -> torch.Tensor:
         if self.familiarity is not None:
-            embeddings_ND = self.embed(images_NCHW)
-            return self.classify(embeddings_ND) * self.familiarity(embeddings_ND)
+            embeddings_ND, looks_ND = looked_at(self.backbone, self.front(images_NCHW), self.familiarity.indices)
+            return self.classify(embeddings_ND) * self.familiarity(looks_ND)
         return self.backbone(self.front(images_NCHW)).float().squeeze(1)
 
     def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:

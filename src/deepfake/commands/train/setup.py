@@ -30,7 +30,7 @@ def build_model(cfg: Config) -> Detector:
     """The model with its starting weights, the same for the same seed."""
     import torch
 
-    from deepfake.learn.embeddings import check_embeds
+    from deepfake.learn.embeddings import check_doubts
     from deepfake.learn.models import build_detector, resolve_spec
     from deepfake.learn.starting_weights import load_weights
 
@@ -39,7 +39,7 @@ def build_model(cfg: Config) -> Detector:
     pretrained, weights = model.pop("pretrained"), model.pop("weights")
     detector = build_detector(resolve_spec(model.pop("name"), **model), pretrained=pretrained and not weights)
     if cfg.train.doubt:
-        check_embeds(detector)
+        check_doubts(detector)
     if weights:
         load_weights(detector, Path(weights))
     return detector
