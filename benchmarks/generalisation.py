@@ -24,14 +24,18 @@ from pathlib import Path
 import pandas as pd
 from machine import RESULTS, hardware, python_path, table
 
-WHOLE = ("crop.mode=whole", "crop.size=0", "preset=cpu_small")
-CALM = ("model.resize=false", "model.image_size=256", "train.epochs=6", "train.label_smoothing=0.1")
+WHOLE = ("crop.mode=whole", "crop.size=0")
+PLAIN = (  # on the resized picture, flips and windows alone, as many recipes are
+    *("augment.hflip=0.5", "augment.shift_scale_rotate=0", "augment.colour=0", "augment.jpeg=0", "augment.blur=0"),
+    *("augment.noise=0", "optim.lr=1e-3", "train.batch_size=32", "train.frames_per_medium=1", "train.ema=0.99"),
+)
+CALM = (*PLAIN, "model.resize=false", "model.image_size=256", "train.epochs=6", "train.label_smoothing=0.1")
 SMALL, LARGE = "augment.random_crop=160", "augment.random_crop=192"
 SIZED = (*CALM, LARGE, "model.windows=5", "augment.damage=0.5", "augment.sizes=[0.5,1.25]")
 FORGED = (*SIZED, "train.forge=[upsample,reconstruct]")
-DOUBT = "train.doubt=0.25"
+DOUBT = "train.doubt=0.1"
 ROWS: dict[str, tuple[str, ...]] = {  # by the name of the run
-    "today": (),
+    "plain": (*PLAIN, "model.image_size=192", "augment.random_crop=144", "train.epochs=8"),
     "native": (*CALM, SMALL),
     "damaged": (*CALM, SMALL, "augment.damage=0.5"),
     "forged": FORGED,
