@@ -102,6 +102,13 @@ def test_a_detector_multiplies_its_logits_and_its_file_keeps_that(name, tmp_path
         torch.testing.assert_close(again(images), logits)
 
 
+def test_mixed_precision_leaves_distances_alone():
+    familiarity, held_out = fitted()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = familiarity(held_out)
+    torch.testing.assert_close(mixed, familiarity(held_out), rtol=0, atol=0)
+
+
 def test_golden_logits_are_those_without_it(tmp_path):
     detector, _, _ = detector_that_doubts()
     save_detector(tmp_path / "doubts.safetensors", detector, {})

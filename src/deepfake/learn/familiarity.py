@@ -46,12 +46,12 @@ class Familiarity(nn.Module):
         return (self.reach / self.distances(looks_ND)).clamp(max=1) ** POWER
 
     def distances(self, looks_ND: Tensor) -> Tensor:
-        """(N,) Mahalanobis distances from the nearer class."""
-        beside_NCD = (looks_ND / self.scales_D)[:, None] - self.means_CD
-        along_NCK = beside_NCD @ self.axes_DK
+        """(N,) Mahalanobis distances from the nearer class. In double precision, which mixed precision leaves alone."""
+        beside_NCD = (looks_ND.double() / self.scales_D)[:, None] - self.means_CD
+        along_NCK = beside_NCD @ self.axes_DK.double()
         beyond_NC = (beside_NCD.square().sum(-1) - along_NCK.square().sum(-1)).clamp(min=0)
         squares_NC = (along_NCK / self.spreads_K).square().sum(-1) + beyond_NC / self.rest.square()
-        return squares_NC.amin(1).sqrt().clamp(min=1e-6)
+        return squares_NC.amin(1).sqrt().clamp(min=1e-6).float()
 
 
 def middle_stages(backbone: nn.Module, inputs_NCHW: Tensor) -> list[int]:
@@ -102,5 +102,5 @@ def fit_familiarity(
         rest=variances[:-count].clamp(min=0).mean().clamp(min=least).sqrt().float(),
         reach=torch.ones(()),
     )
-    fitted.reach = fitted.distances(held_out_ND.float()).quantile(1 - beyond)
+    fitted.reach = fitted.distances(held_out_ND).quantile(1 - beyond)
     return fitted
