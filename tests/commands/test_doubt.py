@@ -72,6 +72,12 @@ def test_a_kill_before_it_was_learnt_loses_nothing(deepfake, folder: Path) -> No
     pd.testing.assert_frame_equal(pd.read_parquet(fold / "oof.parquet"), oof)
 
 
+def test_without_held_out_media_half_of_the_own_stand_in(deepfake, folder: Path) -> None:
+    done = deepfake("index", "folds", "extract", "train", *ASKED, "fold=full", "train.doubt=0.25")
+    assert done.status == 0, done.output
+    assert "fold full: logits shrink beyond a distance of" in done.output
+
+
 def test_a_model_without_one_embedding_cannot_doubt_and_says_so_before_it_trains(deepfake, folder: Path) -> None:
     model = ("model.name=deit_tiny_distilled_patch16_224", "model.image_size=224", "train.doubt=0.25")
     done = deepfake("index", "folds", "extract", "train", *ASKED, *model)

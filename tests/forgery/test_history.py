@@ -43,6 +43,12 @@ def test_small_and_flat_pictures_have_none(shape):
     assert jpeg_steps(np.full(shape, 77, np.float32)) is None
 
 
+def test_a_black_border_hides_no_steps():
+    picture = scene(0, 512, 512)
+    picture[:, :40] = 0
+    assert jpeg_steps(light_of(save_as_jpeg(picture, 75))) is not None
+
+
 def test_a_forgery_gets_the_grid_of_its_real_and_as_much_of_each_frequency():
     real, other = (light_of(save_as_jpeg(scene(seed), 75)) for seed in (1, 2))
     soft = cv2.GaussianBlur(other, (0, 0), 0.6)

@@ -59,10 +59,26 @@ def test_a_tenth_beyond_the_reach_leaves_half_and_half_as_far_again_next_to_noth
 @pytest.mark.parametrize("count", [2, 3, 9])
 def test_a_few_crops_of_many_dimensions_will_do(count):
     trained = torch.randn(count, 64, generator=torch.Generator().manual_seed(0))
-    familiarity = fit_familiarity([0, 1], trained, torch.arange(count) % 2, torch.empty(0, 0), 0.25)
+    held_out = torch.randn(count, 64, generator=torch.Generator().manual_seed(1))
+    familiarity = fit_familiarity([0, 1], trained, torch.arange(count) % 2, held_out, 0.25)
     left = familiarity(torch.cat([trained, 1e4 * trained]))
     assert torch.isfinite(left).all()
     assert (left[count:] < 1e-3).all()
+
+
+def test_a_channel_that_slept_in_training_takes_nothing_when_it_stirs():
+    trained = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    trained[:, 7] = 0
+    familiarity = fit_familiarity([0, 1], trained, torch.arange(200) % 2, trained[:50], 0.25)
+    point = torch.zeros(1, 8)
+    point[0, 7] = 1e-3
+    assert familiarity(point).item() == 1
+
+
+@pytest.mark.parametrize("held_out", [torch.empty(0, 0), torch.full((3, 8), torch.nan)])
+def test_without_crops_or_finite_numbers_nothing_is_learnt(held_out):
+    with pytest.raises(ValueError, match=r"no crop|not finite"):
+        fit_familiarity([0, 1], torch.ones(4, 8), torch.zeros(4), held_out, 0.25)
 
 
 def test_crops_that_are_all_alike_leave_no_hole():

@@ -44,6 +44,12 @@ def _basis() -> Array:
     return dct(np.eye(BLOCK, dtype=np.float32), norm="ortho", axis=0)
 
 
+@cache
+def _sample(count: int) -> np.ndarray:
+    """Numbers of SAMPLED of so many blocks, from anywhere: every n-th would lie in a few columns."""
+    return np.random.default_rng(0).permutation(count)[:SAMPLED]
+
+
 def _blocks(light_HW: Array) -> Array:
     """Cosines of the whole blocks from the top left corner on. Shape: (H / 8, 8, W / 8, 8), a frequency's row second,
     its column last."""
@@ -62,7 +68,7 @@ def jpeg_steps(light_HW: Array) -> Array | None:
 
 def _steps_of(blocks_HuWv: Array) -> Array | None:
     blocks = blocks_HuWv.transpose(0, 2, 1, 3).reshape(-1, BLOCK * BLOCK)
-    blocks = blocks[:: max(1, len(blocks) // SAMPLED)]
+    blocks = blocks[_sample(len(blocks))]
     loud = np.abs(blocks) > LOUD
     counts = loud.sum(axis=0)
     beside = np.abs(blocks)[..., None] * (1 / STEPS)  # in steps

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 FAMILIARITY = "familiarity."  # begins the names of its tensors in a weight file
 DIRECTIONS = 128  # that are told apart; the rest is pooled
 PER_DIRECTION = 4  # crops, at the least
+LEAST_LEFT = 0.3  # before it is taken to that power: order is kept a long way out
+QUIETEST = 0.01  # of the middle channel's deviation: what hardly ever stirs in training says nothing
 POWER = 8.0  # of the distance by which logits shrink: half as far again leaves a twenty-fifth
 
 
@@ -43,7 +45,7 @@ class Familiarity(nn.Module):
         self.indices: list[int] = parts["stages"].tolist()
 
     def forward(self, looks_ND: Tensor) -> Tensor:
-        return (self.reach / self.distances(looks_ND)).clamp(max=1) ** POWER
+        return (self.reach / self.distances(looks_ND)).clamp(LEAST_LEFT, 1) ** POWER
 
     def distances(self, looks_ND: Tensor) -> Tensor:
         """(N,) Mahalanobis distances from the nearer class. In double precision, which mixed precision leaves alone."""
@@ -76,23 +78,22 @@ def fit_familiarity(
     stages: list[int], looks_ND: Tensor, labels_N: Tensor, held_out_ND: Tensor, beyond: float
 ) -> Familiarity:
     """The familiarity of crops that were trained on. held_out_ND: of crops that were not; the share `beyond` of them
-    lies out of reach. Where there are none, every second crop of the training stands in for them.
-
-    ValueError with fewer than two crops.
+    lies out of reach. ValueError where there are none, or a number is not finite.
     """
-    if not len(held_out_ND):
-        looks_ND, labels_N, held_out_ND = looks_ND[::2], labels_N[::2], looks_ND[1::2]
     if not len(looks_ND) or not len(held_out_ND):
-        raise ValueError(f"{len(looks_ND)} and {len(held_out_ND)} crops")
+        raise ValueError("no crop to measure by")
+    if not (torch.isfinite(looks_ND).all() and torch.isfinite(held_out_ND).all()):
+        raise ValueError("what the backbone sees of a crop is not finite")
     looks_ND = looks_ND.double()
-    scales_D = looks_ND.std(0, correction=0) + 1e-6
+    scales_D = looks_ND.std(0, correction=0)
+    scales_D = scales_D.clamp(min=QUIETEST * scales_D.median()) + 1e-6
     looks_ND = looks_ND / scales_D
     classes, of_class = labels_N.unique(return_inverse=True)
     means_CD = torch.stack([looks_ND[of_class == number].mean(0) for number in range(len(classes))])
     beside_ND = looks_ND - means_CD[of_class]
     variances, axes = torch.linalg.eigh(beside_ND.T @ beside_ND / len(beside_ND))  # ascending
     count = max(1, min(DIRECTIONS, len(beside_ND) // PER_DIRECTION, len(variances) - 1))
-    least = (1e-6 * variances.clamp(min=0).mean() + 1e-12).item()
+    least = (QUIETEST * variances.clamp(min=0).mean() + 1e-12).item()
     fitted = Familiarity(
         stages=torch.tensor(stages),
         scales_D=scales_D.float(),

@@ -111,7 +111,7 @@ class Detector(nn.Module):
         return self.backbone(self.front(images_NCHW)).float().squeeze(1)
 
     def embed(self, images_NCHW: torch.Tensor) -> torch.Tensor:
-        """(N, D) what the classifier sees, where timm's model has one classifier: classify(embed(x)) is forward(x)."""
+        """(N, D) what the classifier sees, where timm has one: classify(embed(x)) is forward(x) without doubt."""
         features = self.backbone.forward_features(self.front(images_NCHW))
         return self.backbone.forward_head(features, pre_logits=True)
 

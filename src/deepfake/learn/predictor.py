@@ -63,7 +63,7 @@ class Predictor:
         self.threads = ThreadPoolExecutor(num_threads)
         if compiled:
             for detector in self.detectors:
-                detector.backbone.compile()
+                (detector.backbone if detector.familiarity is None else detector).compile()
         self.shares = _shares([_weight_bytes(detector) for detector in self.detectors], _free_bytes(precision))
         if len(self.shares) == 1:
             for detector in self.detectors:

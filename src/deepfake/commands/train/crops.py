@@ -112,8 +112,11 @@ def without_unseen(train_crops: pd.DataFrame, names: list[str], hold_out: str, *
 
 
 def able_kinds(crops: pd.DataFrame, kinds: list[str]) -> tuple[list[str], list[str]]:
-    """Of kinds of forgery those that some real crop can become, and the others. UserError where it is none of them."""
-    able = [kind for kind in kinds if not _forgeable(crops, kind).empty]
+    """Of kinds of forgery those that some real crop can become, and those whose faces are not there. UserError where it
+    is none of them."""
+    from deepfake.forgery.kinds import KINDS
+
+    able = [kind for kind in kinds if not (KINDS[kind].needs_face and _forgeable(crops, kind).empty)]
     unable = [kind for kind in kinds if kind not in able]
     if kinds and not able:
         raise UserError(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from deepfake.commands.train.setup import validation_data
 from deepfake.commands.train.work import Work
 from deepfake.console import progress, say
+from deepfake.errors import UserError
 from deepfake.machine import loader_workers
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
 
@@ -21,6 +23,8 @@ TRAINED, HELD_OUT = 4000, 1000  # crops at most that are looked at; more say the
 
 def learn_doubt(work: Work) -> None:
     """The kept weights with their familiarity, by train.doubt; nothing where it is off or they have one already."""
+    import numpy as np
+
     from deepfake.learn.checkpoint import MADE, load_detector, save_detector
     from deepfake.learn.familiarity import fit_familiarity
     from deepfake.learn.metadata import read_metadata
@@ -30,13 +34,29 @@ def learn_doubt(work: Work) -> None:
     detector = work.precision.place(load_detector(work.fold.weights))
     if detector.familiarity is not None:
         return
-    stages = _stages(work, detector)
-    trained, labels = _looks(work, detector, work.train_crops, stages, most=TRAINED)
-    held_out, _ = _looks(work, detector, work.val_crops, stages, most=HELD_OUT)
-    detector.familiarity = fit_familiarity(stages, trained, labels, held_out, work.cfg.train.doubt)
+    stages, crops = _stages(work, detector), work.train_crops
+    own, others = np.flatnonzero(crops.found), np.flatnonzero(work.val_crops.found)
+    if len(others):
+        held_out, _ = _looks(work, detector, work.val_crops, stages, _some(others, HELD_OUT))
+    else:  # half of the media stand in for them; a forgery is of its real's half
+        half = crops.media_id.iloc[crops.real].factorize()[0][own] % 2
+        held_out, _ = _looks(work, detector, crops, stages, _some(own[half == 1], HELD_OUT))
+        own = own[half == 0]
+    trained, labels = _looks(work, detector, crops, stages, _some(own, TRAINED))
+    try:
+        detector.familiarity = fit_familiarity(stages, trained, labels, held_out, work.cfg.train.doubt)
+    except ValueError as error:
+        raise UserError(
+            f"fold {work.name}: train.doubt cannot be learnt: {error}. Try it with train.doubt=0"
+        ) from error
     metadata = {key: value for key, value in read_metadata(work.fold.weights).items() if key not in MADE}
     save_detector(work.fold.weights, detector, metadata)
     say("train", f"fold {work.name}: logits shrink beyond a distance of {float(detector.familiarity.reach):.1f}")
+
+
+def _some(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the rows, evenly from among them."""
+    return rows[:: max(1, -(-len(rows) // most))]
 
 
 def _stages(work: Work, detector: Detector) -> list[int]:
@@ -51,10 +71,10 @@ def _stages(work: Work, detector: Detector) -> list[int]:
 
 
 def _looks(
-    work: Work, detector: Detector, crops: pd.DataFrame, stages: list[int], *, most: int
+    work: Work, detector: Detector, crops: pd.DataFrame, stages: list[int], rows: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of `most` crops, evenly from the table, as validation sees them, their first window alone: what the detector's
-    maps see, (N, D) on the CPU, and labels (N,)."""
+    """Of these rows, as validation sees them, their first window alone: what the detector's maps see, (N, D) on the
+    CPU, and labels (N,)."""
     import torch
 
     from deepfake.learn.data import ordered_loader
@@ -62,8 +82,7 @@ def _looks(
 
     cfg, spec = work.cfg, replace(detector.spec, windows=1)
     data = validation_data(cfg.crop, work.folder, crops, spec, seed=cfg.seed)
-    rows = range(0, len(crops), max(1, -(-len(crops) // most)))
-    parts, labels = [torch.empty(0, 0)] * (not rows), [torch.empty(0)] * (not rows)
+    parts, labels = [torch.empty(0, 0)], [torch.empty(0)]
     workers = loader_workers(cfg.num_workers, processes=1)
     batches = ordered_loader(data, batch_size=cfg.infer.batch_size, num_workers=workers, rows=rows)
     with torch.inference_mode(), progress(len(rows), f"fold {work.name}: its reach", "crops") as bar:
@@ -73,4 +92,4 @@ def _looks(
                 parts.append(looked_at(detector.backbone, inputs_NCHW, stages)[1].cpu())
             labels.append(targets)
             bar.update(len(targets))
-    return torch.cat(parts), torch.cat(labels)
+    return torch.cat(parts[len(rows) > 0 :]), torch.cat(labels)
