@@ -90,10 +90,10 @@ def load_detector(path: Path) -> Detector:
         detector = _build(spec, weights)
         now = golden_logits(detector)
         if state:
-            detector.familiarity = Familiarity(**{k.removeprefix(FAMILIARITY): v for k, v in state.items()})
+            detector.familiarity = _familiarity(state)
     except UserError as error:
         raise UserError(f"{path} cannot be loaded: {error}") from error
-    except (OSError, DamagedFileError, RuntimeError, TypeError) as error:  # the last two: of tensors that do not fit
+    except (OSError, DamagedFileError, RuntimeError) as error:  # RuntimeError: torch's, of tensors that do not fit
         raise UserError(f"{path} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
     check_golden(path, golden, now, saved)
     return detector
@@ -119,6 +119,13 @@ def _read_spec(path: Path) -> tuple[ModelSpec, list[float], tuple[str, str]]:
     except ValueError as error:
         raise UserError(f"{source} describes no model ({error}), {advice}") from error
     return spec, golden, (versions["timm"], versions["torch"])
+
+
+def _familiarity(state: dict[str, torch.Tensor]) -> Familiarity:
+    try:
+        return Familiarity(**{name.removeprefix(FAMILIARITY): value for name, value in state.items()})
+    except ValueError as error:
+        raise DamagedFileError(str(error)) from error
 
 
 def _build(spec: ModelSpec, weights: dict[str, torch.Tensor]) -> Detector:

@@ -39,7 +39,7 @@ class Familiarity(nn.Module):
     def __init__(self, **parts: Tensor) -> None:
         super().__init__()
         if parts.keys() != self.__annotations__.keys():
-            raise TypeError(f"{', '.join(parts)} in place of {', '.join(self.__annotations__)}")
+            raise ValueError(f"familiarity of {', '.join(sorted(parts))}, not of {', '.join(self.__annotations__)}")
         for name, value in parts.items():
             self.register_buffer(name, value)
         self.indices: list[int] = parts["stages"].tolist()

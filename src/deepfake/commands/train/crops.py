@@ -113,9 +113,12 @@ def without_unseen(train_crops: pd.DataFrame, names: list[str], hold_out: str, *
 
 def able_kinds(crops: pd.DataFrame, kinds: list[str]) -> tuple[list[str], list[str]]:
     """Of kinds of forgery those that some real crop can become, and those whose faces are not there. UserError where it
-    is none of them."""
+    is none of them, and where reconstructions are not there."""
     from deepfake.forgery.kinds import KINDS
 
+    lost = [kind for kind in kinds if KINDS[kind].needs_copy and _forgeable(crops, kind).empty]
+    if lost:
+        raise UserError(f"train.forge=[{','.join(lost)}], but no real crop has a reconstruction: run forge first")
     able = [kind for kind in kinds if not (KINDS[kind].needs_face and _forgeable(crops, kind).empty)]
     unable = [kind for kind in kinds if kind not in able]
     if kinds and not able:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from deepfake.commands.train.setup import validation_data
 from deepfake.commands.train.work import Work
 from deepfake.console import progress, say
-from deepfake.errors import UserError
 from deepfake.machine import loader_workers
 
 if TYPE_CHECKING:
@@ -22,7 +21,8 @@ TRAINED, HELD_OUT = 4000, 1000  # crops at most that are looked at; more say the
 
 
 def learn_doubt(work: Work) -> None:
-    """The kept weights with their familiarity, by train.doubt; nothing where it is off or they have one already."""
+    """The kept weights with their familiarity, by train.doubt; nothing where it is off or they have one already. Where
+    there is nothing to measure by, it is said, and they stay as they are."""
     import numpy as np
 
     from deepfake.learn.checkpoint import MADE, load_detector, save_detector
@@ -38,17 +38,16 @@ def learn_doubt(work: Work) -> None:
     own, others = np.flatnonzero(crops.found), np.flatnonzero(work.val_crops.found)
     if len(others):
         held_out, _ = _looks(work, detector, work.val_crops, stages, _some(others, HELD_OUT))
-    else:  # half of the media stand in for them; a forgery is of its real's half
-        half = crops.media_id.iloc[crops.real].factorize()[0][own] % 2
+    else:  # half of the sources stand in for them; a forgery is of its real's half
+        half = crops.source_id.factorize()[0][own] % 2
         held_out, _ = _looks(work, detector, crops, stages, _some(own[half == 1], HELD_OUT))
         own = own[half == 0]
     trained, labels = _looks(work, detector, crops, stages, _some(own, TRAINED))
     try:
         detector.familiarity = fit_familiarity(stages, trained, labels, held_out, work.cfg.train.doubt)
-    except ValueError as error:
-        raise UserError(
-            f"fold {work.name}: train.doubt cannot be learnt: {error}. Try it with train.doubt=0"
-        ) from error
+    except ValueError as error:  # the training is done and good: it is not lost for this
+        say("train", f"fold {work.name}: WITHOUT train.doubt, {error}")
+        return
     metadata = {key: value for key, value in read_metadata(work.fold.weights).items() if key not in MADE}
     save_detector(work.fold.weights, detector, metadata)
     say("train", f"fold {work.name}: logits shrink beyond a distance of {float(detector.familiarity.reach):.1f}")
